@@ -1,0 +1,1 @@
+"""accept: sign to be written."""

@@ -1,0 +1,1 @@
+"""admit: sign to be written."""

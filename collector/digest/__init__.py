@@ -1,0 +1,1 @@
+"""digest: sign to be written."""

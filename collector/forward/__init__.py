@@ -1,0 +1,1 @@
+"""forward: sign to be written."""

@@ -1,0 +1,1 @@
+"""group: sign to be written."""

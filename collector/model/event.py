@@ -1,0 +1,84 @@
+"""What the digest hands to the store: one row an event, one row any other item, one Digested a spool record."""
+
+import msgspec
+
+from collector.model.outcome import Outcome
+from collector.model.received import Position
+
+
+class GroupingResult(msgspec.Struct, frozen=True):
+    """Which issue an event belongs to.
+
+    config: grouping config id. variants: name -> (hash or None, contributes). hashes: contributing hashes in lookup
+    order, the first is the primary one (never empty). fingerprint: the resolved fingerprint parts.
+    """
+
+    config: str
+    variants: dict[str, tuple[str | None, bool]]
+    hashes: list[str]
+    title: str
+    culprit: str
+    fingerprint: list[str] = []
+    secondary_hashes: list[str] = []  # of the config before, only for looking up
+
+
+class EventRow(msgspec.Struct):
+    """One event as the store keeps it: typed columns for SQL, and the scrubbed JSON.
+
+    event_id: 32 lower-case hex. timestamp, received_at: seconds since the epoch. hashes: in lookup order, the first
+    is the primary. tags: (key, value) in order. frames: JSON text, the top in-app frames as short objects.
+    payload: the whole event as JSON bytes, normalised and scrubbed.
+    """
+
+    event_id: str
+    project_id: int
+    timestamp: float
+    received_at: float
+    hashes: list[str]
+    title: str
+    culprit: str
+    payload: bytes
+    secondary_hashes: list[str] = []
+    type: str = "default"
+    level: str = "error"
+    platform: str = "other"
+    release: str = ""
+    dist: str = ""
+    environment: str = ""
+    transaction: str = ""
+    server_name: str = ""
+    logger: str = ""
+    user_id: str = ""  # user.id, else username, email, ip_address: what distinct users are counted by
+    message: str = ""
+    exception_type: str = ""
+    exception_value: str = ""
+    tags: list[tuple[str, str]] = []
+    trace_id: str = ""
+    sdk: str = ""  # name/version
+    frames: str = "[]"
+
+
+class ItemRow(msgspec.Struct):
+    """Any other item that is kept as it came (scrubbed where it is text): transactions, sessions, attachments, ...
+
+    kind: item type. headers: item header as JSON text. event_id: of the envelope, 32 hex or "".
+    """
+
+    project_id: int
+    kind: str
+    received_at: float
+    event_id: str
+    headers: str
+    payload: bytes
+
+
+class Digested(msgspec.Struct):
+    """What became of one spool record. `quantity` = len(events) + len(items) + sum(outcome.items), always."""
+
+    position: Position
+    quantity: int
+    events: list[EventRow] = []
+    items: list[ItemRow] = []
+    outcomes: list[Outcome] = []
+    damaged: bytes | None = None  # the record as read, when it goes to quarantine
+    why: str = ""  # one sentence for the quarantine's label

@@ -1,0 +1,1 @@
+"""protocol: sign to be written."""

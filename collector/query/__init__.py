@@ -1,0 +1,1 @@
+"""query: sign to be written."""

@@ -1,0 +1,1 @@
+"""spool: sign to be written."""

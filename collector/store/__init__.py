@@ -1,0 +1,1 @@
+"""store: sign to be written."""

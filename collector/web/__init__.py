@@ -1,0 +1,1 @@
+"""web: sign to be written."""
