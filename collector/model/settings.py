@@ -14,11 +14,11 @@ SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every settings struct: immutable, keyword only, unknown keys are errors."""
+class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of every settings struct: keyword only, unknown keys are errors. Nobody changes one after loading."""
 
 
-def Help(text: str) -> msgspec.Meta:  # noqa: N802 - reads as an annotation
+def Help(text: str) -> msgspec.Meta:
     """The one-line help of a setting; it becomes the comment in config.example.toml."""
     return msgspec.Meta(description=text)
 

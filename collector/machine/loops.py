@@ -1,0 +1,106 @@
+"""Background loops known by name: each stamps a heartbeat, and a dead one is seen, counted and restarted.
+
+Restartable loops come back after a back-off of 0.1 s doubling to 30 s; a critical one calls `on_fatal` instead.
+A loop is late when its last stamp is older than LATE_SECONDS; the health page turns red then.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from collector.machine.clock import Clock
+
+LATE_SECONDS = 10.0
+MAX_BACKOFF_SECONDS = 30.0
+
+log = structlog.get_logger("loops")
+
+
+class Beat(Protocol):
+    """What a loop calls at least every few seconds to show that it lives."""
+
+    def __call__(self) -> None: ...
+
+
+class Loop:
+    """One supervised thread. `work(beat, stop)` returns when `stop` is set; anything else it raises is a failure."""
+
+    def __init__(self, name: str, work: Callable[[Beat, threading.Event], None], critical: bool = False) -> None:
+        self.name = name
+        self.work = work
+        self.critical = critical
+        self.failures = 0
+        self.last_error = ""
+        self.beat_at = 0.0
+        self.thread: threading.Thread | None = None
+
+
+class Supervisor:
+    """Runs loops as threads, restarts the restartable ones, and tells their health."""
+
+    def __init__(self, clock: Clock, on_fatal: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._loops: dict[str, Loop] = {}
+        self.stop = threading.Event()
+
+    def start(self, loop: Loop) -> None:
+        """Start one loop in a thread of its own."""
+        self._loops[loop.name] = loop
+        loop.beat_at = self._clock.monotonic()
+        loop.thread = threading.Thread(target=self._run, args=(loop,), name=loop.name, daemon=True)
+        loop.thread.start()
+
+    def run_here(self, loop: Loop) -> None:
+        """Run one loop in the calling thread (a process's main thread)."""
+        self._loops[loop.name] = loop
+        loop.beat_at = self._clock.monotonic()
+        self._run(loop)
+
+    def _run(self, loop: Loop) -> None:
+        backoff = 0.1
+
+        def beat() -> None:
+            loop.beat_at = self._clock.monotonic()
+
+        while not self.stop.is_set():
+            started_at = self._clock.monotonic()
+            try:
+                loop.work(beat, self.stop)
+                if self.stop.is_set():
+                    return
+                loop.last_error = "returned without being asked to"
+            except Exception as error:  # the loop door: whatever it was, the loop must be seen to fail and come back
+                loop.last_error = f"{type(error).__name__}: {error}"
+            loop.failures += 1
+            log.exception("loop failed", loop=loop.name, error=loop.last_error, failures=loop.failures)
+            if loop.critical:
+                self._on_fatal(loop.name)
+                return
+            if self._clock.monotonic() - started_at > MAX_BACKOFF_SECONDS:
+                backoff = 0.1
+            self.stop.wait(backoff)
+            backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+
+    def join(self, timeout_seconds: float) -> list[str]:
+        """Wait for all loops to end; returns the names of those still alive."""
+        deadline = self._clock.monotonic() + timeout_seconds
+        for loop in self._loops.values():
+            if loop.thread is not None and loop.thread is not threading.current_thread():
+                loop.thread.join(max(0.0, deadline - self._clock.monotonic()))
+        return [loop.name for loop in self._loops.values() if loop.thread is not None and loop.thread.is_alive()]
+
+    def health(self) -> dict[str, dict[str, object]]:
+        """name -> {age_seconds, late, failures, last_error}."""
+        now = self._clock.monotonic()
+        return {
+            name: {
+                "age_seconds": round(now - loop.beat_at, 3),
+                "late": now - loop.beat_at > LATE_SECONDS,
+                "failures": loop.failures,
+                "last_error": loop.last_error,
+            }
+            for name, loop in self._loops.items()
+        }
