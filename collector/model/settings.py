@@ -5,7 +5,7 @@ is `Annotated[T, Help("one line")]`; sizes, durations and rates are the typed st
 """
 
 import re
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 
@@ -14,8 +14,17 @@ SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
-class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Base of every settings struct: keyword only, unknown keys are errors. Nobody changes one after loading."""
+# Frozen at run time, so that one settings struct may be another's default; mypy would want `frozen=True` repeated in
+# every subclass, so it sees the same class without it.
+if TYPE_CHECKING:
+
+    class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+        """Base of every settings struct: keyword only, immutable, unknown keys are errors."""
+
+else:
+
+    class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """Base of every settings struct: keyword only, immutable, unknown keys are errors."""
 
 
 def Help(text: str) -> msgspec.Meta:

@@ -1,0 +1,236 @@
+"""Config: one field a room, in flow order; assembled here, declared beside the code that reads it.
+
+Sources, later ones win: defaults, the TOML file, `<key>_file` beside a secret, environment COLLECTOR_<TABLE>_<KEY>,
+the command line. `load` either returns a usable Config or raises ConfigError with every mistake at once.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+
+from collector.errors import ConfigError
+from collector.model.project import ProjectSettings
+from collector.model.settings import (
+    DataSettings,
+    Duration,
+    Help,
+    ListenSettings,
+    Rate,
+    Secret,
+    Settings,
+    Size,
+    decode_typed,
+    encode_typed,
+)
+from collector.model.shape import bare, fill, help_of, is_table, leaves, table_list
+
+ENV_PREFIX = "COLLECTOR_"
+
+
+class ProcessSettings(Settings):
+    """The shape of the process tree (reference figures: a child keeps acks as fast as without any processing)."""
+
+    worker: Annotated[Literal["child", "thread"], Help("child process (default), or a thread: one process in all")] = (
+        "child"
+    )
+    batch_records: Annotated[int, msgspec.Meta(description="spool records digested per commit, at most", ge=1)] = 200
+    batch_linger: Annotated[Duration, Help("how long a small batch waits for company")] = Duration("100 ms")
+    shutdown_timeout: Annotated[Duration, Help("time for in-flight requests and the last batch at SIGTERM")] = Duration(
+        "10 s"
+    )
+
+
+class LogSettings(Settings):
+    """Logs go to stderr, one JSON object a line, none per request."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Help("least severe level that is written")] = "info"
+
+
+class ProjectConfig(ProjectSettings):
+    """A project with the tables of all rooms."""
+
+
+class Config(Settings):
+    """The whole configuration, in flow order."""
+
+    listen: ListenSettings = ListenSettings()
+    data: DataSettings = DataSettings()
+    process: ProcessSettings = ProcessSettings()
+    log: LogSettings = LogSettings()
+    project: Annotated[list[ProjectConfig], Help("the projects; none: one is made and kept in the data folder")] = []
+
+    def to_bytes(self) -> bytes:
+        """The form that goes to the worker over the link, secrets included."""
+        return msgspec.json.encode(self, enc_hook=encode_typed)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Config":
+        """The inverse of to_bytes."""
+        return msgspec.json.decode(data, type=cls, dec_hook=decode_typed)
+
+
+Check = Callable[[Config], Iterator[str]]
+
+
+def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read, merge and check. `overrides`: {"listen.address": …} from the command line. Raises ConfigError."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    mistakes: list[str] = []
+    _read_secret_files(Config, values, path.parent, "", mistakes)
+    _apply_environ(values, environ, mistakes)
+    for dotted, value in (overrides or {}).items():
+        table, _, key = dotted.partition(".")
+        values.setdefault(table, {})[key] = value
+    config = fill(Config, values, "", mistakes)
+    if config is not None:
+        for check in CHECKS:
+            mistakes.extend(check(config))
+    if config is None or mistakes:
+        raise ConfigError(mistakes)
+    if not Path(config.data.dir).is_absolute():
+        data = DataSettings(dir=str((path.parent / config.data.dir).resolve()))
+        config = msgspec.structs.replace(config, data=data)
+    return config
+
+
+def _read_secret_files(kind: type[Settings], values: Any, folder: Path, path: str, mistakes: list[str]) -> None:
+    """Replace `<key>_file = "path"` by `<key> = <content>` wherever `<key>` is a Secret."""
+    if not isinstance(values, dict):
+        return
+    for field in msgspec.structs.fields(kind):
+        key, inner = field.encode_name, bare(field.type)
+        if is_table(inner):
+            _read_secret_files(inner, values.get(key), folder, f"{path}{key}.", mistakes)
+        elif (element := table_list(inner)) is not None and isinstance(values.get(key), list):
+            for index, row in enumerate(values[key]):
+                _read_secret_files(element, row, folder, f"{path}{key}[{index}].", mistakes)
+        elif inner is Secret and f"{key}_file" in values:
+            name = values.pop(f"{key}_file")
+            if key in values:
+                mistakes.append(f"{path}{key}_file: {path}{key} is given too; keep one of them")
+                continue
+            try:
+                values[key] = (folder / str(name)).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                mistakes.append(f"{path}{key}_file: {str(name)!r} cannot be read: {error}")
+
+
+def _apply_environ(values: dict[str, Any], environ: Mapping[str, str], mistakes: list[str]) -> None:
+    known = {ENV_PREFIX + "_".join(path).upper(): (path, kind) for path, kind in leaves(Config)}
+    for name, text in environ.items():
+        if name not in known:
+            continue
+        path, kind = known[name]
+        table = values
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                break
+        if isinstance(table, dict):
+            table[path[-1]] = _environ_value(bare(kind), text, name, mistakes)
+
+
+def _environ_value(kind: Any, text: str, name: str, mistakes: list[str]) -> Any:
+    if kind in (str, Size, Duration, Rate, Secret) or get_origin(kind) is Literal:
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        mistakes.append(f"{name}: {text!r} should be written as in TOML (a number, true, false or a list)")
+        return None
+
+
+def _check_projects(config: Config) -> Iterator[str]:
+    for name in ("id", "slug"):
+        seen: set[Any] = set()
+        for index, project in enumerate(config.project):
+            value = getattr(project, name)
+            if value in seen:
+                yield f"project[{index}].{name}: {value!r} is used by another project too"
+            seen.add(value)
+
+
+def _check_listen(config: Config) -> Iterator[str]:
+    host, colon, port = config.listen.address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        yield f'listen.address: {config.listen.address!r} should be host:port, such as "127.0.0.1:9000"'
+
+
+CHECKS: list[Check] = [_check_projects, _check_listen]
+
+
+def example() -> str:
+    """The text of config.example.toml: every setting with its help and default."""
+    lines = [
+        "# Every setting of collector with its default. Delete what you do not change.",
+        "# Sizes and durations are texts with a unit. Any key can come from the environment: COLLECTOR_<TABLE>_<KEY>;",
+        "# a secret can come from a file: <key>_file. `collector check --config FILE` lists every mistake at once.",
+    ]
+    for field in msgspec.structs.fields(Config):
+        inner = bare(field.type)
+        element = table_list(inner)
+        if element is not None:
+            lines += ["", f"# {help_of(field.type)}", f"# [[{field.encode_name}]]"]
+            lines += _example_fields(element, field.encode_name, commented=True)
+        else:
+            lines += ["", f"# {_first_line(inner)}", f"[{field.encode_name}]"]
+            lines += _example_fields(inner, field.encode_name, commented=False)
+    return "\n".join(lines) + "\n"
+
+
+def _example_fields(kind: type[Settings], path: str, commented: bool) -> Iterator[str]:
+    tables: list[tuple[str, Any]] = []
+    for field in msgspec.structs.fields(kind):
+        inner = bare(field.type)
+        element = table_list(inner)
+        if is_table(inner) or element is not None:
+            tables.append((field.encode_name, element or inner))
+            continue
+        default = (
+            field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        )
+        if field.required:
+            default = EXAMPLES[field.encode_name]
+        mark = "# " if commented or default is None or default == "" else ""
+        shown = _toml(EXAMPLES.get(field.encode_name, "") if default in (None, "") else default)
+        choices = f" ({' | '.join(get_args(inner))})" if get_origin(inner) is Literal else ""
+        yield f"{mark}{field.encode_name} = {shown}  # {help_of(field.type)}{choices}"
+    for name, inner in tables:
+        many = table_list({f.encode_name: bare(f.type) for f in msgspec.structs.fields(kind)}[name]) is not None
+        mark, opening, closing = ("# ", "[[", "]]") if many else ("# " if commented else "", "[", "]")
+        yield ""
+        yield f"# {_first_line(inner)}"
+        yield f"{mark}{opening}{path}.{name}{closing}"
+        yield from _example_fields(inner, f"{path}.{name}", commented or many)
+
+
+EXAMPLES: dict[str, Any] = {
+    "id": 42,
+    "slug": "shop",
+    "keys": ["c0ffee00c0ffee00c0ffee00c0ffee00"],
+    "dsn": "http://key@host:port/1",
+}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and not isinstance(value, Size | Duration):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + "}"
+    return msgspec.json.encode(encode_typed(value)).decode()
+
+
+def _first_line(kind: type[Settings]) -> str:
+    return (kind.__doc__ or kind.__name__).strip().splitlines()[0]

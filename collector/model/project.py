@@ -1,0 +1,38 @@
+"""One project as every room knows it; rooms add their own tables in config.ProjectConfig."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from collector.model.settings import Help, Rate, Settings
+
+KEY_FORM = re.compile(r"[0-9a-fA-F]{32}")
+SLUG_FORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+
+
+class ProjectSettings(Settings):
+    """Identity and doors of a project. Raises ValueError (from msgspec's construction) naming the bad field."""
+
+    id: Annotated[int, msgspec.Meta(description="number in the DSN, at least 1", ge=1, le=2**63 - 1)]
+    slug: Annotated[str, Help("short name: lower-case letters, digits, - and _; it begins the short ids of issues")]
+    keys: Annotated[list[str], Help("public keys, 32 hex digits each; the first is shown in the DSN")]
+    disabled_keys: Annotated[list[str], Help("keys that are known but refused")] = []
+    allowed_origins: Annotated[list[str], Help('origins of browsers that may send; "*" is any')] = msgspec.field(
+        default_factory=lambda: ["*"]
+    )
+    issue_rate: Annotated[Rate, Help('events per issue that keep their payload, such as "30/m", or "off"')] = Rate(
+        "off"
+    )
+    issue_burst: Annotated[int, Help("events an issue may keep at once before issue_rate counts")] = 100
+
+    def __post_init__(self) -> None:
+        if not SLUG_FORM.fullmatch(self.slug):
+            raise ValueError(f"slug {self.slug!r} should be lower-case letters, digits, - and _, at most 50")
+        if not self.keys:
+            raise ValueError("keys should hold at least one public key of 32 hex digits")
+        for key in [*self.keys, *self.disabled_keys]:
+            if not KEY_FORM.fullmatch(key):
+                raise ValueError(f"keys: {key!r} should be 32 hex digits")
+        if self.issue_burst < 1:
+            raise ValueError(f"issue_burst: {self.issue_burst} should be at least 1")
