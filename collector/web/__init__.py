@@ -1,1 +1,6 @@
-"""web: sign to be written."""
+"""The owner's doors: health for machines, metrics for Prometheus, a page for people.
+
+Promise: everything shown comes from one status document (the same that `collector status --json` prints); pages are
+server-rendered, work without JavaScript, load nothing from elsewhere, and are answered to loopback clients only.
+Probes (/healthz, /readyz, /metrics) hold no event data and answer anyone who reaches the port.
+"""

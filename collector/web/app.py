@@ -1,0 +1,81 @@
+"""The Starlette application behind the ingest dispatcher: health, metrics and the status page."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from collector.web.metrics import render
+from collector.web.page import STYLE, status_page
+
+StatusSource = Callable[[], Awaitable[dict[str, Any]]]
+
+# Nothing of ours needs a script, a frame or another origin.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def build_web(status: StatusSource) -> Starlette:
+    """The owner's application. `status` gives the document of `collector status --json`."""
+
+    async def healthz(request: Request) -> Response:
+        """200 while every loop stamps its heartbeat, else 503; the body names each loop."""
+        document = await status()
+        body = {"healthy": document["healthy"], "problems": document["problems"], "loops": document["worker"]["loops"]}
+        return JSONResponse(body, 200 if document["healthy"] else 503)
+
+    async def readyz(request: Request) -> Response:
+        """200 when events can be taken and digested: disk floor, spool room, worker alive."""
+        document = await status()
+        return JSONResponse(
+            {"ready": document["ready"], "problems": document["problems"]}, 200 if document["ready"] else 503
+        )
+
+    async def metrics(request: Request) -> Response:
+        """Prometheus text."""
+        return PlainTextResponse(render(await status()), media_type="text/plain; version=0.0.4")
+
+    async def home(request: Request) -> Response:
+        """The status page, for the machine itself only."""
+        if not _is_local(request):
+            return JSONResponse({"detail": "not found"}, 404)
+        return Response(status_page(await status()), media_type="text/html", headers=PAGE_HEADERS)
+
+    async def style(request: Request) -> Response:
+        """The one stylesheet."""
+        return Response(STYLE, media_type="text/css", headers=PAGE_HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/app.css", style),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={404: _not_found, 405: _not_allowed},
+    )
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": "not found"}, 404)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": "method not allowed"}, 405)
+
+
+def _is_local(request: Request) -> bool:
+    """The peer is this machine and the Host names it: a page elsewhere that rebinds its name to us sees nothing."""
+    peer = request.client.host if request.client else ""
+    host = request.headers.get("host", "").rsplit(":", 1)[0].strip("[]")
+    return peer in LOOPBACK and host in LOOPBACK

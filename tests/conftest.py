@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With COLLECTOR_FORBID_SKIPS=1 (CI, which installs what tests need) a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("COLLECTOR_FORBID_SKIPS") == "1" and not hasattr(report, "wasxfail"):
+        if "may be absent" not in str(report.longrepr):
+            report.outcome = "failed"
+            report.longrepr = f"skipped where skips are forbidden: {report.longrepr}"
+    return report
