@@ -43,7 +43,7 @@ class Rollup(NamedTuple):
     issue_id: int
     window_at: int
     project_id: int
-    count: int
+    events: int
     first_at: float
     last_at: float
     event_id: bytes
@@ -137,20 +137,32 @@ class Outbox:
         finally:
             cursor.close()
 
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Cursor]:
+        """A cursor that takes no lock. Raises Unavailable for disk errors."""
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        except sqlite3.Error as error:
+            raise Unavailable(f"state.sqlite: {error}") from error
+        finally:
+            cursor.close()
+
     def next_batch(self, target: str, now: float, limit: int = 100, max_bytes: int = 1 << 20) -> list[Entry]:
         """The entries to send next: by priority, then age; none that is postponed beyond `now`; at least one."""
-        cursor = self._connection.execute(
-            "SELECT target, category, body, priority, quantity, key, created_at, not_before, attempts, id FROM outbox"
-            " WHERE target = ? AND not_before <= ? ORDER BY priority, id LIMIT ?",
-            (target, now, limit),
-        )
         batch: list[Entry] = []
         taken = 0
-        for row in cursor.fetchall():
-            taken += len(row[2])
-            if batch and taken > max_bytes:
-                break
-            batch.append(Entry(*row))
+        with self.read() as cursor:
+            cursor.execute(
+                "SELECT target, category, body, priority, quantity, key, created_at, not_before, attempts, id"
+                " FROM outbox WHERE target = ? AND not_before <= ? ORDER BY priority, id LIMIT ?",
+                (target, now, limit),
+            )
+            for row in cursor:
+                taken += len(row[2])
+                if batch and taken > max_bytes:
+                    break
+                batch.append(Entry(*row))
         return batch
 
     def put(self, entry: Entry) -> int:
@@ -173,7 +185,8 @@ class Outbox:
 
     def size(self) -> tuple[int, int]:
         """(entries, bytes) queued, overhead of the rows included."""
-        row = self._connection.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox").fetchone()
+        with self.read() as cursor:
+            row = cursor.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox").fetchone()
         return int(row[0]), int(row[1]) + int(row[0]) * ENTRY_OVERHEAD_BYTES
 
     def drop_oldest(self, max_bytes: int) -> list[Entry]:

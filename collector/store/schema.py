@@ -7,17 +7,17 @@
   `dict:N`), 255 not kept (the issue was over its rate; the event is counted).
 - `items`: one row any other envelope item.
 - `progress`: one row a commit, in the same transaction as its rows: `no` counts commits over all segments, `epoch`,
-  `seq`, `total` are the spool Position reached, `events` and `items` the rows in this file after it, `stored` the ledger
-  quantity of this file after it, `delta` what the commit means for state.sqlite (collector.store.delta). The first row
-  of a file has an empty delta and carries the position on.
+  `seq`, `total` are the spool Position reached, `events` and `items` the rows in this file after it, `stored` the
+  ledger quantity of this file after it, `delta` what the commit means for state.sqlite (collector.store.delta). The
+  first row of a file has an empty delta and carries the position on.
 - `seg_info`: key and value; `format`, `sequence` (order of creation), `created_at`, `dict:N`.
 
 No index, no primary key, no DDL after creation: storage.md 1 lists the DuckDB bugs this avoids, and an index costs
 2.9 times the file. `payload` and `delta` columns are uncompressed because their values already are compressed:
 DuckDB's attempt cost 587 ms a checkpoint.
 
-**state.sqlite** (WAL): everything that can be computed from the deltas again, in commit order; `meta.mark_*` is the last
-commit it contains. Never needed to read an event.
+**state.sqlite** (WAL): everything that can be computed from the deltas again, in commit order; `meta.mark_*` is the
+last commit it contains. Never needed to read an event.
 """
 
 SEGMENT_FORMAT = 1
@@ -64,16 +64,20 @@ NOT_KEPT = 255  # enc of an event whose payload was not kept
 
 STATE_DDL = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS projects(id INTEGER PRIMARY KEY, slug TEXT NOT NULL, last_short_no INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS projects(
+  id INTEGER PRIMARY KEY, slug TEXT NOT NULL, last_short_no INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS issues(
   id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL, short_id TEXT NOT NULL, hash TEXT NOT NULL, title TEXT NOT NULL,
-  culprit TEXT NOT NULL, level TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'unresolved', count INTEGER NOT NULL DEFAULT 0,
+  culprit TEXT NOT NULL, level TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'unresolved',
+  count INTEGER NOT NULL DEFAULT 0,
   users INTEGER NOT NULL DEFAULT 0, first_seen REAL NOT NULL, last_seen REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS issues_by_short_id ON issues(short_id);
 CREATE INDEX IF NOT EXISTS issues_by_last_seen ON issues(project_id, last_seen);
 CREATE TABLE IF NOT EXISTS hashes(
-  project_id INTEGER NOT NULL, hash TEXT NOT NULL, issue_id INTEGER NOT NULL, PRIMARY KEY(project_id, hash)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS issue_users(issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
+  project_id INTEGER NOT NULL, hash TEXT NOT NULL, issue_id INTEGER NOT NULL,
+  PRIMARY KEY(project_id, hash)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS issue_users(
+  issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_hours(
   issue_id INTEGER NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(issue_id, hour)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outcomes(
@@ -90,7 +94,8 @@ CREATE TABLE IF NOT EXISTS segments(
   stored INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, no INTEGER NOT NULL DEFAULT 0,
   why TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS outbox(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, priority INTEGER NOT NULL, created_at REAL NOT NULL, not_before REAL NOT NULL DEFAULT 0,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, priority INTEGER NOT NULL, created_at REAL NOT NULL,
+  not_before REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, target TEXT NOT NULL, category TEXT NOT NULL, quantity INTEGER NOT NULL,
   key TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS outbox_by_turn ON outbox(target, priority, id);

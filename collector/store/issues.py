@@ -1,0 +1,140 @@
+"""Which issue an event joins: the hashes known so far, in memory; everything else about issues is in state.sqlite.
+
+Rule (reference: grouping, hash list and group assignment): the event joins the issue that owns the first of its hashes
+that is already known; the secondary ones are looked up when none is. All hashes are attached to that issue.
+
+A key is one integer, project and hash, so that 200,000 hashes take about 25 MB.
+"""
+
+import hashlib
+from collections import OrderedDict
+from typing import NamedTuple
+
+from collector.model.event import EventRow
+from collector.store.delta import NEW, REGRESSED, NewIssue, Retitled
+
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the alphabet of Sentry's short ids
+
+
+def base32(number: int) -> str:
+    """The counter part of a short id: 1, 2, ... Z, 10."""
+    text = ""
+    while True:
+        number, digit = divmod(number, 32)
+        text = CROCKFORD[digit] + text
+        if not number:
+            return text
+
+
+def short_id(slug: str, short_no: int) -> str:
+    """SHOP-1A."""
+    return f"{slug.upper()}-{base32(short_no)}"
+
+
+def hash_key(project_id: int, digest: str) -> int:
+    """One integer for a hash of a project."""
+    try:
+        number = int(digest, 16) if len(digest) == 32 else None
+    except ValueError:
+        number = None
+    if number is None:  # not the usual md5: any text is allowed
+        number = int.from_bytes(hashlib.blake2b(digest.encode("utf-8", "replace"), digest_size=20).digest(), "big")
+    return project_id << 160 | number
+
+
+class Assigned(NamedTuple):
+    """The issue of one event and the flags of its occurrence."""
+
+    issue_id: int
+    flags: int
+
+
+class Assignment:
+    """The issues of one batch, not yet accepted: dropped without a trace when the commit fails."""
+
+    def __init__(self, index: "IssueIndex") -> None:
+        self._index = index
+        self._known: dict[int, int] = {}
+        self._next_id = index.next_id
+        self._short_nos: dict[int, int] = {}
+        self._looks: dict[int, int] = {}
+        self._reopened: set[int] = set()
+        self.new_issues: list[NewIssue] = []
+        self.hashes: list[tuple[int, str, int]] = []
+        self.retitled: dict[int, Retitled] = {}
+
+    def assign(self, row: EventRow) -> Assigned:
+        """The issue of an event, a new one when none of its hashes is known."""
+        keys = [hash_key(row.project_id, digest) for digest in row.hashes]
+        digests = row.hashes
+        found = self._first(keys)
+        if row.secondary_hashes:
+            digests = [*row.hashes, *row.secondary_hashes]
+            keys += [hash_key(row.project_id, digest) for digest in row.secondary_hashes]
+            found = found or self._first(keys[len(row.hashes) :])
+        flags = 0
+        if not found:
+            found, flags = self._create(row), NEW
+        for key, digest in zip(keys, digests, strict=True):
+            if key not in self._known and key not in self._index.known:
+                self._known[key] = found
+                self.hashes.append((row.project_id, digest, found))
+        if found in self._index.resolved and found not in self._reopened:
+            self._reopened.add(found)
+            flags |= REGRESSED
+        self._look(found, row, bool(flags & NEW))
+        return Assigned(found, flags)
+
+    def _first(self, keys: list[int]) -> int:
+        for key in keys:
+            found = self._known.get(key) or self._index.known.get(key)
+            if found:
+                return found
+        return 0
+
+    def _create(self, row: EventRow) -> int:
+        issue_id = self._next_id
+        self._next_id += 1
+        short_no = (self._short_nos.get(row.project_id) or self._index.short_nos.get(row.project_id, 0)) + 1
+        self._short_nos[row.project_id] = short_no
+        self.new_issues.append(
+            NewIssue(issue_id, row.project_id, short_no, row.hashes[0], row.title, row.culprit, row.level,
+                     row.timestamp)
+        )  # fmt: skip
+        return issue_id
+
+    def _look(self, issue_id: int, row: EventRow, is_new: bool) -> None:
+        """Notes title, culprit and level when they differ from what the issue shows."""
+        look = hash((row.title, row.culprit, row.level))
+        shown = self._looks.get(issue_id) or self._index.looks.get(issue_id)
+        if look != shown:
+            self._looks[issue_id] = look
+            if not is_new:
+                self.retitled[issue_id] = Retitled(issue_id, row.title, row.culprit, row.level)
+
+    def accept(self) -> None:
+        """The commit is durable: the index learns what this batch found."""
+        index = self._index
+        index.known.update(self._known)
+        index.next_id = self._next_id
+        index.short_nos.update(self._short_nos)
+        index.resolved -= self._reopened
+        for issue_id, look in self._looks.items():
+            index.looks[issue_id] = look
+            index.looks.move_to_end(issue_id)
+        while len(index.looks) > MAX_LOOKS:
+            index.looks.popitem(last=False)
+
+
+MAX_LOOKS = 20_000  # titles remembered to tell a changed one; forgetting costs one row in a delta
+
+
+class IssueIndex:
+    """known: hash key -> issue id. resolved: ids that an event re-opens. short_nos: last counter of each project."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+        self.looks: OrderedDict[int, int] = OrderedDict()
+        self.resolved: set[int] = set()
+        self.short_nos: dict[int, int] = {}
+        self.next_id = 1

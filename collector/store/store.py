@@ -1,0 +1,441 @@
+"""Store: spool records in, committed rows out; the one writer of segments and state.sqlite.
+
+Order of a commit: rows, progress and delta in one DuckDB transaction; memory; the delta in one SQLite transaction.
+A crash between the two is mended at the next start, where every delta beyond SQLite's mark is applied.
+
+`position` is what to resume the spool from. It moves back when a damaged file lost commits: `commit` then raises
+Damaged, and the reader must be opened again at `position`. Records at or below `position` are passed over, so a batch
+may always be sent again. `checkpoint` returns what may be removed from the spool.
+"""
+
+# ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+import structlog
+
+from collector.errors import Damaged, Unavailable
+from collector.machine.clock import Clock
+from collector.model.event import Digested, EventRow
+from collector.model.received import Position
+from collector.store.buckets import IssueBuckets, IssueRate
+from collector.store.clean import cleaned, refused
+from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
+from collector.store.engine import connect
+from collector.store.payload import PayloadCodec
+from collector.store.plan import Plan, Planner
+from collector.store.quarantine import Quarantine
+from collector.store.recent import RecentIds
+from collector.store.retention import Retention
+from collector.store.segment import Commit, Progress, Segment
+from collector.store.segments import Segments
+from collector.store.settings import RetentionSettings, StoreSettings
+from collector.store.snapshots import CheckpointHold, Snapshot, copy_database
+from collector.store.state import OnApply, State
+
+log = structlog.get_logger("store")
+
+DELTA_PAGE_ROWS = 50
+MAX_BACKLOG_COMMITS = 50  # deltas that wait in memory for SQLite before commits are refused
+SEAL_WAIT_SECONDS = 0.5
+
+
+class Committed(NamedTuple):
+    """What a commit did: `position` reached, ledger quantities, new issues, duplicates recognised."""
+
+    position: Position
+    stored: int
+    summarised: int
+    duplicates: int
+    new_issues: list[NewIssue]
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """ledger: stored, summarised, evicted; dropped: by ledger key. epoch_base: what `stored + summarised + dropped`
+    was when the present spool began, so that received = epoch_base + total of the spool. backlog: commits whose delta
+    SQLite could not take yet. damaged_again: quantity whose rows were lost and that the spool is expected to bring."""
+
+    position: Position
+    released: Position
+    segments: int
+    bytes: int
+    events: int
+    issues: int
+    ledger: dict[str, int]
+    dropped: dict[str, int]
+    epoch_base: int
+    quarantine: list[str]
+    quarantine_bytes: int
+    backlog: int
+    damaged_again: int
+
+
+class _Waiting(NamedTuple):
+    batch: AppliedBatch
+    segment: str
+    progress: Progress
+
+
+class Store:
+    """On one thread, but for `snapshot`, which any thread may call."""
+
+    def __init__(self, data: Path, settings: StoreSettings, retention: RetentionSettings, clock: Clock) -> None:
+        self._data = data
+        self._settings = settings
+        self._retention_settings = retention
+        self._clock = clock
+        self._hold = CheckpointHold()
+        self._backlog: list[_Waiting] = []
+        self._quarantine = Quarantine(data / "quarantine", int(settings.max_quarantine_bytes))
+        self._connection = connect(int(settings.memory_limit), data / "tmp")
+        self._checkpointed_at = clock.monotonic()
+        self._state: State
+        self._segments: Segments
+        self._planner: Planner
+        self._retention: Retention
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, data: Path, settings: StoreSettings, retention: RetentionSettings, clock: Clock, *,
+             slugs: Mapping[int, str] | None = None, rates: Mapping[int, IssueRate] | None = None,
+             on_apply: Sequence[OnApply] = ()) -> Self:  # fmt: skip
+        """Opens a data folder, mends what an unclean end left. `slugs`, `rates`: by project id.
+        Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
+        for name in ("segments", "quarantine", "tmp"):
+            (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = cls(data, settings, retention, clock)
+        try:
+            store._start(slugs or {}, rates or {}, on_apply)
+        except BaseException:
+            store._connection.close()
+            if hasattr(store, "_state"):
+                store._state.close()
+            raise
+        return store
+
+    def _start(self, slugs: Mapping[int, str], rates: Mapping[int, IssueRate], on_apply: Sequence[OnApply]) -> None:
+        self._state = self._open_state()
+        self._state.on_apply = list(on_apply)
+        clean = self._state.get("clean") == 1
+        self._state.set("clean", 0)
+        self._state.name_projects(slugs)
+        self._segments = Segments(
+            self._connection, self._data, self._state, self._settings, self._clock, self._quarantine
+        )
+        fresh = self._state.mark[0] == 0
+        self._segments.start(clean)
+        with suppress(Unavailable):
+            _ = self._segments.active
+        self._replay(fresh)
+        recent = RecentIds(self._settings.max_recent_ids)
+        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates))
+        self._remember_ids(recent)
+        self._retention = Retention(self._segments, self._retention_settings, self._clock)
+
+    def _open_state(self) -> State:
+        path = self._data / "state.sqlite"
+        try:
+            return State.open(path, self._settings.max_users_per_issue, check=True)
+        except Damaged as error:
+            log.error("state.sqlite set aside; it is computed again from the segments", why=error.what)
+            for suffix in ("-wal", "-shm", ""):
+                self._quarantine.move(path.with_name(path.name + suffix))
+            return State.open(path, self._settings.max_users_per_issue, check=False)
+
+    def close(self) -> None:
+        """Checkpoints and closes. Never raises for a failing checkpoint: the next start replays the WAL."""
+        with suppress(Unavailable, Damaged):
+            self.checkpoint()
+        with suppress(Unavailable, Damaged):
+            self._state.set("clean", 1)
+        self._segments.detach_all()
+        self._connection.close()
+        self._state.close()
+
+    # -- start: mending -----------------------------------------------------------------------------------------------
+
+    def _replay(self, fresh: bool) -> None:
+        """Applies the deltas that SQLite has not seen; notices commits that SQLite has and the segments lost."""
+        for one in self._segments.catalogue():
+            if one.no > self._state.mark[0]:
+                with suppress(Damaged), self._segments.reading(one.name) as alias:
+                    self._replay_segment(one.name, alias)
+        with suppress(Unavailable):
+            progress = self._segments.active.progress
+            if progress.no < self._state.mark[0] and (lost := self._state.expect_again(progress.no)):
+                log.error("rows lost with a damaged file; the spool brings them again", quantity=lost)
+            if fresh and progress.no:
+                self._state.balance(progress.position.total)
+
+    def _replay_segment(self, name: str, alias: str) -> None:
+        while True:
+            rows = self._connection.execute(
+                "SELECT no, epoch, seq, total, epoch_us(committed_at), events, items, stored, delta"
+                f" FROM {alias}.progress WHERE no > ? AND octet_length(delta) > 0 ORDER BY no LIMIT {DELTA_PAGE_ROWS}",
+                [self._state.mark[0]],
+            ).fetchall()
+            if not rows:
+                return
+            for no, epoch, seq, total, at, events, items, stored, raw in rows:
+                delta = decode_delta(raw)
+                self._adopt_strangers(delta, alias)
+                batch = AppliedBatch(no, Position(epoch, seq, total), at / 1e6, delta, True, _no_event,
+                                     self._payload_of)  # fmt: skip
+                self._state.apply(batch, name, Progress(no, batch.position, events, items, stored))
+
+    def _adopt_strangers(self, delta: Delta, alias: str) -> None:
+        """Issues whose first event is in a segment that is gone: made again from the events at hand."""
+        created = {one.id for one in delta.new_issues}
+        wanted = {one.issue_id for one in delta.occurrences} - created
+        missing = [number for number in wanted if not self._state.rows("SELECT 1 FROM issues WHERE id = ?", (number,))]
+        for number in missing:
+            row = self._connection.execute(
+                f"SELECT project_id, hash, title, culprit, level, epoch_us(timestamp) FROM {alias}.events"
+                " WHERE issue_id = ? ORDER BY timestamp LIMIT 1",
+                [number],
+            ).fetchall()
+            if row:
+                self._state.adopt(number, row[0])
+
+    def _remember_ids(self, recent: RecentIds) -> None:
+        """The newest event ids, oldest first, so that the newest survive when memory is short."""
+        wanted = self._settings.max_recent_ids
+        found: list[list[tuple[int, str]]] = []
+        for one in reversed(self._segments.catalogue()):
+            if wanted <= 0:
+                break
+            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
+                rows = self._connection.execute(
+                    f"SELECT project_id, replace(event_id::VARCHAR, '-', '') FROM {alias}.events"
+                    " ORDER BY rowid DESC LIMIT ?",
+                    [wanted],
+                ).fetchall()
+                wanted -= len(rows)
+                found.append(rows)
+        for rows in reversed(found):
+            for row in reversed(rows):
+                recent.add({RecentIds.key(*row)})
+
+    # -- commit -------------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """The last committed position; the spool is read from there. Raises Unavailable without an active segment."""
+        return self._segments.active.progress.position
+
+    def commit(self, batch: Sequence[Digested]) -> Committed:
+        """Makes a batch durable. Raises Unavailable (try the same batch again later; `maintain` may make room) or
+        Damaged (a file was set aside and `position` moved back: read the spool again from there)."""
+        self._drain_backlog()
+        done = Committed(self.position, 0, 0, 0, [])
+        for part in self._parts(batch):
+            for record in part:
+                if record.damaged is not None:
+                    self._quarantine.put_record(record.position, record.damaged, record.why)
+            try:
+                one = self._commit_part(part)
+            except ValueError as error:
+                one = self._commit_cleaned(part, str(error))
+            done = Committed(one.position, done.stored + one.stored, done.summarised + one.summarised,
+                             done.duplicates + one.duplicates, done.new_issues + one.new_issues)  # fmt: skip
+        if self._segments.active.wal_bytes >= int(self._settings.checkpoint_bytes):
+            with suppress(Unavailable):
+                self.checkpoint()
+        return done
+
+    def _parts(self, batch: Sequence[Digested]) -> list[list[Digested]]:
+        """Without what is committed already; cut where SQLite's mark lies, so that a part is contained or it is not."""
+        here = self.position
+        mark = self._state.mark[1]
+        rest = [one for one in batch if one.position.epoch != here.epoch or one.position.seq > here.seq]
+        contained = [one for one in rest if one.position.epoch == mark.epoch and one.position.seq <= mark.seq]
+        return [part for part in (contained, rest[len(contained) :]) if part]
+
+    def _commit_part(self, part: Sequence[Digested]) -> Committed:
+        segment = self._segments.active
+        plan = self._planner.plan(part, segment.codec)
+        now = self._clock.now()
+        no = max(segment.progress.no, self._last_no()) + 1
+        position = part[-1].position
+        commit = Commit(no, position, now, plan.delta.stored, plan.events, plan.items, encode_delta(plan.delta))
+        self._guarded(segment, lambda: segment.append(commit))
+        plan.accept(self._planner.recent)
+        batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan))
+        self._backlog.append(_Waiting(batch, segment.name, segment.progress))
+        with suppress(Unavailable):
+            self._drain_backlog()
+        return Committed(position, plan.delta.stored, plan.delta.summarised, plan.duplicates, plan.delta.new_issues)
+
+    def _guarded(self, segment: Segment, work: Callable[[], None]) -> None:
+        """Does something to a segment; afterwards nobody may believe in rows that are gone."""
+        before = segment.progress.no
+        try:
+            work()
+        except Damaged as error:
+            self._segments.lose_active(error.what)
+            self._forget(segment.name, None)
+            raise
+        except Unavailable:
+            self._notice_loss(segment, before)
+            raise
+        self._notice_loss(segment, before)
+
+    def _notice_loss(self, segment: Segment, before: int) -> None:
+        if segment.progress.no < before:
+            self._forget(segment.name, segment.progress.no)
+            raise Damaged(segment.path, f"commits after {segment.progress.no} are gone from its write-ahead log")
+
+    def _forget(self, name: str, after_no: int | None) -> None:
+        """Rows of a segment are gone: what waits for SQLite about them, and their event ids, must be forgotten."""
+        self._backlog = [one for one in self._backlog
+                         if one.segment != name or (after_no is not None and one.batch.no <= after_no)]  # fmt: skip
+        if after_no is not None:
+            self._state.expect_again(after_no)
+        self._planner.recent = RecentIds(self._settings.max_recent_ids)
+        self._remember_ids(self._planner.recent)
+
+    def _last_no(self) -> int:
+        return self._backlog[-1].batch.no if self._backlog else self._state.mark[0]
+
+    def _drain_backlog(self) -> None:
+        """Gives SQLite what it could not take. Raises Unavailable when much waits."""
+        while self._backlog:
+            try:
+                self._state.apply(self._backlog[0].batch, self._backlog[0].segment, self._backlog[0].progress)
+            except Unavailable:
+                if len(self._backlog) >= MAX_BACKLOG_COMMITS:
+                    raise
+                return
+            self._backlog.pop(0)
+
+    def _commit_cleaned(self, part: Sequence[Digested], why: str) -> Committed:
+        """A value could not be written: clean texts; if that does not help, record by record, setting aside."""
+        try:
+            return self._commit_part([cleaned(record) for record in part])
+        except ValueError:
+            done = Committed(self.position, 0, 0, 0, [])
+            for record in part:
+                try:
+                    done = self._commit_part([cleaned(record)])
+                except ValueError as error:
+                    log.error("record cannot be stored", position=record.position, why=str(error), first=why)
+                    self._quarantine.put_record(record.position, msgspec.msgpack.encode(record), str(error))
+                    done = self._commit_part([refused(record, self._clock.now())])
+            return done
+
+    # -- care ---------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Position:
+        """Moves the WAL into its file and checks the counts; returns what may go from the spool.
+        Raises Unavailable (later), Damaged (the file was set aside, `position` moved back)."""
+        segment = self._segments.active
+        place = segment.progress
+        with self._hold.changing(0.0) as free:
+            if not free:
+                return self.released
+            self._guarded(segment, segment.checkpoint)
+        self._checkpointed_at = self._clock.monotonic()
+        self._drain_backlog()
+        if not self._backlog:
+            self._state.release(place.no, place.position)
+        return self.released
+
+    @property
+    def released(self) -> Position:
+        """The spool below this may go."""
+        return self._state.released[1]
+
+    def maintain(self) -> Position:
+        """Rotation, retention, a checkpoint when one is due; call it every second or so. Returns `released`.
+        Raises Unavailable, Damaged as `checkpoint` does."""
+        self._drain_backlog()
+        self._retention.run()
+        max_bytes = min(
+            int(self._settings.max_segment_bytes), max(1 << 20, int(self._retention_settings.max_bytes) // 4)
+        )
+        if self._segments.rotation_due(max_bytes):
+            self._rotate()
+        due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
+        if due and self._segments.active.wal_bytes:
+            self.checkpoint()
+        return self.released
+
+    def _rotate(self) -> None:
+        with self._hold.changing(SEAL_WAIT_SECONDS) as free:
+            if not free:
+                return
+            place = self._segments.active.progress
+            self._guarded(self._segments.active, self._segments.rotate)
+        self._drain_backlog()
+        if not self._backlog:
+            self._state.release(place.no, place.position)
+
+    def snapshot(self, folder: Path) -> Snapshot:
+        """Copies the active file into `folder` while commits go on; any thread. Raises Unavailable."""
+        with self._hold.copying():
+            active = self._segments.active_path
+            sealed = [path for path in self._segments.files() if path != active]
+            if active is not None:
+                copy_database(active, folder / active.name)
+        return Snapshot(sealed, folder / active.name if active else None, self._data / "state.sqlite")
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def payload(self, event_id: str, project_id: int) -> bytes | None:
+        """The scrubbed JSON of an event, newest segments first; None when unknown or not kept. Raises Damaged."""
+        for one in reversed(self._segments.catalogue()):
+            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
+                rows = self._connection.execute(
+                    f"SELECT enc, payload FROM {alias}.events WHERE event_id = ?::UUID AND project_id = ?",
+                    [event_id, project_id],
+                ).fetchall()
+                if rows:
+                    return self._codec(alias, one.name).decode(*rows[0])
+        return None
+
+    def _codec(self, alias: str, name: str) -> PayloadCodec:
+        active = self._segments.active
+        if active.name == name:
+            return active.codec
+        rows = self._connection.execute(f"SELECT k, v FROM {alias}.seg_info WHERE starts_with(k, 'dict:')").fetchall()
+        return PayloadCodec({int(key[5:]): bytes(data) for key, data in rows})
+
+    def _payload_of(self, one: Occurrence) -> bytes | None:
+        return self.payload(one.event_id.hex(), one.project_id)
+
+    def _payload_from(self, plan: Plan) -> Callable[[Occurrence], bytes | None]:
+        def payload(one: Occurrence) -> bytes | None:
+            row = plan.rows_of.get(one.event_id)
+            return row.payload if row is not None else self._payload_of(one)
+
+        return payload
+
+    def status(self) -> StoreStatus:
+        """Figures for status, health and metrics."""
+        ledger, dropped = self._state.counts()
+        catalogue = self._segments.catalogue()
+        aside = self._quarantine.status()
+        position = self._state.mark[1]
+        with suppress(Unavailable):
+            position = self.position
+        return StoreStatus(
+            position=position, released=self.released, segments=len(catalogue), bytes=self._segments.bytes(),
+            events=sum(one.events for one in catalogue),
+            issues=int(self._state.rows("SELECT count(*) FROM issues")[0][0]),
+            ledger={key: ledger.get(key, 0) for key in ("stored", "summarised", "evicted")}, dropped=dropped,
+            epoch_base=int(self._state.get("epoch_base") or 0), quarantine=aside.files, quarantine_bytes=aside.bytes,
+            backlog=len(self._backlog), damaged_again=int(self._state.get("lost_quantity") or 0),
+        )  # fmt: skip
+
+
+def _no_event(_: Occurrence) -> EventRow | None:
+    return None
+
+
+def _rows_of(plan: Plan) -> Callable[[Occurrence], EventRow | None]:
+    return lambda one: plan.rows_of.get(one.event_id)
