@@ -10,7 +10,9 @@ class GroupingResult(msgspec.Struct, frozen=True):
     """Which issue an event belongs to.
 
     config: grouping config id. variants: name -> (hash or None, contributes). hashes: contributing hashes in lookup
-    order, the first is the primary one (never empty). fingerprint: the resolved fingerprint parts.
+    order, the first is the primary one (never empty). fingerprint: its parts as sent or as a rule chose them, variables
+    unfilled; resolved_fingerprint: the same filled in. type: error, default, csp, ... location and metadata: what lists
+    of issues show beside the title.
     """
 
     config: str
@@ -20,6 +22,10 @@ class GroupingResult(msgspec.Struct, frozen=True):
     culprit: str
     fingerprint: list[str] = []
     secondary_hashes: list[str] = []  # of the config before, only for looking up
+    resolved_fingerprint: list[str] = []
+    type: str = "default"
+    location: str = ""
+    metadata: dict[str, str] = {}
 
 
 class EventRow(msgspec.Struct):

@@ -1,0 +1,185 @@
+"""Which issue an event belongs to: variants, hashes and headline under one grouping configuration.
+
+`group` is pure: the same view, configuration and rules always give the same result.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Annotated, NamedTuple
+
+from msgspec import Struct
+
+from collector.group.facts import Facts
+from collector.group.fingerprint import (
+    DEFAULT,
+    FingerprintRule,
+    FingerprintRules,
+    expand,
+    is_default,
+    match_built_in,
+    resolve,
+)
+from collector.group.rules import StackRules, no_rules
+from collector.group.strategies import Variants, run_strategies
+from collector.group.title import Headline, headline
+from collector.group.view import View
+from collector.model.event import GroupingResult
+from collector.model.settings import Help, Settings
+
+
+class GroupingConfig(Struct, frozen=True):
+    """One grouping configuration. It never changes once issues were made with it; a better one gets a new id.
+
+    rules: the built-in set of stack trace rules. legacy: the four rules that differ before 2025 (section 1): the stack
+    before type and value, lone frames of scripts, command lines of multiprocessing, unknown fingerprint variables.
+    secondary: the configuration whose hashes find the issues that were made before this one.
+    """
+
+    id: str
+    rules: str
+    legacy: bool = False
+    secondary: str | None = None
+
+
+DEFAULT_CONFIG = "newstyle:2026-01-20"
+GROUPING_CONFIGS = {
+    config.id: config
+    for config in (
+        GroupingConfig("newstyle:2026-01-20", "all-platforms:2026-01-20", secondary="newstyle:2023-01-11"),
+        GroupingConfig("newstyle:2023-01-11", "all-platforms:2023-01-11", legacy=True),
+    )
+}
+
+MD5 = re.compile(r"[a-fA-F0-9]{32}")
+OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
+
+
+class GroupingSettings(Settings):
+    """How the events of a project become issues."""
+
+    config: Annotated[str, Help("grouping configuration; an older one keeps the hashes it made")] = DEFAULT_CONFIG
+    stack_trace_rules: Annotated[str, Help("stack trace rules, one a line: stack.module:io.acme.* +app")] = ""
+    fingerprint_rules: Annotated[str, Help("fingerprint rules, one a line: type:TimeoutError -> timeout")] = ""
+    transition: Annotated[bool, Help("look up the hashes of the configuration before, so that no issue splits")] = True
+
+
+class Outline(NamedTuple):
+    """Everything that grouping found out about an event; `GroupingResult` is made of it.
+
+    hashes: variant name -> hash, None when it does not contribute. fingerprint: as sent or as a rule chose it.
+    resolved: the same with variables filled in. rule: the fingerprint rule that matched.
+    """
+
+    variants: Variants
+    hashes: dict[str, str | None]
+    fingerprint: list[str]
+    resolved: list[str]
+    rule: FingerprintRule | None
+    headline: Headline
+
+
+def group(
+    view: View,
+    config: str = DEFAULT_CONFIG,
+    rules: StackRules | None = None,
+    fingerprints: FingerprintRules | None = None,
+    *,
+    transition: bool = True,
+) -> GroupingResult:
+    """The grouping of one normalised event.
+
+    rules, fingerprints: those of the project; the built-in ones always run. transition: also compute the hashes of the
+    configuration before, for looking up. Raises KeyError for an unknown configuration.
+    """
+    settings = GROUPING_CONFIGS[config]
+    found = outline(view, settings, rules, fingerprints)
+    secondary: list[str] = []
+    if transition and settings.secondary is not None:
+        before = outline(view, GROUPING_CONFIGS[settings.secondary], rules, fingerprints)
+        secondary = lookup_order(before.hashes)
+    return GroupingResult(
+        config=config,
+        variants={name: (value, value is not None) for name, value in found.hashes.items()},
+        hashes=lookup_order(found.hashes),
+        title=found.headline.title,
+        culprit=found.headline.culprit,
+        fingerprint=found.fingerprint,
+        secondary_hashes=secondary,
+        resolved_fingerprint=found.resolved,
+        type=found.headline.type,
+        location=found.headline.location,
+        metadata=found.headline.metadata,
+    )
+
+
+def outline(
+    view: View, config: GroupingConfig, rules: StackRules | None, fingerprints: FingerprintRules | None
+) -> Outline:
+    """The variants of one event under one configuration, with the component trees."""
+    facts = Facts(view, (rules or no_rules()).reader(config.rules, legacy=config.legacy))
+    rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
+    fingerprint = list(rule.fingerprint) if rule else _sent_fingerprint(view)
+    grouped = run_strategies(facts, stack_first=config.legacy)
+    title = expand(rule.title, facts) if rule and rule.title else view.title
+    resolved = [
+        part if is_default(part) else resolve(part, facts, mark_unknown=not config.legacy) for part in fingerprint
+    ]
+    hashes: dict[str, str | None]
+    if view.checksum:
+        variants: Variants = {}
+        hashes = _of_checksum(view.checksum)
+    else:
+        variants = grouped.variants
+        hashes = _of_components(variants, fingerprint, resolved, rule)
+    return Outline(variants, hashes, fingerprint, resolved, rule, headline(facts, grouped.main, title))
+
+
+def lookup_order(hashes: dict[str, str | None]) -> list[str]:
+    """The hashes by which an issue is looked up, the primary one first: those that contribute, `system` last."""
+    ordered = [value for name, value in hashes.items() if value is not None and name != "system"]
+    ordered += [value for name, value in hashes.items() if value is not None and name == "system"]
+    return list(dict.fromkeys(ordered))
+
+
+def hash_of(texts: Iterable[str]) -> str:
+    """The MD5 of all texts one after the other, in lower-case hex."""
+    return hashlib.md5("".join(texts).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+
+
+def _sent_fingerprint(view: View) -> list[str]:
+    return [part for part in view.fingerprint or () if part is not None] or [DEFAULT]
+
+
+def _of_checksum(checksum: str) -> dict[str, str | None]:
+    if MD5.fullmatch(checksum):
+        return {"checksum": checksum}
+    return {"hashed_checksum": hash_of([checksum])}
+
+
+def _of_components(
+    variants: Variants, fingerprint: list[str], resolved: list[str], rule: FingerprintRule | None
+) -> dict[str, str | None]:
+    """Variant name -> hash, after the fingerprint had its say (sections 13.1 and 14)."""
+    defaults = [is_default(part) for part in fingerprint]
+    if not any(defaults):
+        name = _fingerprint_variant(rule)
+        return {**dict.fromkeys(variants), name: hash_of(resolved)}
+    hashes: dict[str, str | None] = {}
+    for name, root in variants.items():
+        own = root.text() if root.contributes else None
+        if own is None:
+            hashes[name] = None
+        elif len(fingerprint) == 1:
+            hashes[name] = hash_of([own])
+        else:
+            hashes[name] = hash_of(own if default else part for part, default in zip(resolved, defaults, strict=True))
+    if not any(hashes.values()):
+        hashes["fallback"] = OF_NOTHING
+    return hashes
+
+
+def _fingerprint_variant(rule: FingerprintRule | None) -> str:
+    if rule is None:
+        return "custom_client_fingerprint"
+    return "built_in_fingerprint" if rule.built_in else "custom_server_fingerprint"

@@ -1,0 +1,63 @@
+"""Stack trace rules of a project on top of the built-in ones.
+
+The built-in sets are data files of this package, one rule a line, so that they can be refreshed without code.
+"""
+
+import importlib.resources
+from collections.abc import Sequence
+from functools import lru_cache
+
+from collector.group.engine import Engine, PublishedEngine
+from collector.group.stack import StackReader
+from collector.group.syntax import Rule, RuleError, parse_rules
+
+# Set id -> data file. The older set was called newstyle:2023-01-11 before.
+BUILT_IN_SETS = {
+    "all-platforms:2026-01-20": "rules_2026_01_20.txt",
+    "all-platforms:2023-01-11": "rules_2023_01_11.txt",
+}
+
+
+@lru_cache(maxsize=8)
+def built_in_text(name: str) -> str:
+    """The text of a built-in set. Raises KeyError for an unknown name."""
+    return importlib.resources.files(__package__).joinpath(BUILT_IN_SETS[name]).read_text("utf-8")
+
+
+class StackRules:
+    """The rules of one project. Parsing checks everything, so that nothing can fail when events are grouped.
+
+    Raises RuleError with line, column and reason.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.rules: Sequence[Rule] = parse_rules(text)
+        self._engines: dict[str, Engine] = {}
+        self._readers: dict[tuple[str, bool], StackReader] = {}
+        self.on_top_of("")  # the engine is the last judge of the text
+
+    def on_top_of(self, built_in: str) -> Engine:
+        """The engine that runs the set `built_in` (none when "") and then these rules."""
+        engine = self._engines.get(built_in)
+        if engine is None:
+            texts = [built_in_text(built_in), self.text] if built_in else [self.text]
+            try:
+                engine = PublishedEngine(texts, asks_about_exceptions=any(rule.exception for rule in self.rules))
+            except ValueError as error:
+                raise RuleError(1, 1, str(error)) from error
+            self._engines[built_in] = engine
+        return engine
+
+    def reader(self, built_in: str, *, legacy: bool) -> StackReader:
+        """The reader of stacks for one configuration; it remembers what it read."""
+        reader = self._readers.get((built_in, legacy))
+        if reader is None:
+            reader = self._readers[built_in, legacy] = StackReader(self.on_top_of(built_in), legacy=legacy)
+        return reader
+
+
+@lru_cache(maxsize=1)
+def no_rules() -> StackRules:
+    """The rules of a project that has none."""
+    return StackRules()

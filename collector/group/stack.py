@@ -1,0 +1,155 @@
+"""The stack trace component: which frames count in the variants `app` and `system`.
+
+Facts: reference/grouping.md, sections 4, 6.3 and 9.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from collector.group.engine import About, Engine, Place
+from collector.group.frame import Look, has_url_origin, look_at
+from collector.group.memo import Memo
+from collector.group.view import FrameView
+
+MAX_FRAME_MEMO_BYTES = 8 * 2**20
+MAX_STACK_MEMO_BYTES = 24 * 2**20
+# What a frame costs in memory beside its texts: a Look with its parts, and its share of the stack (measured 0.9 KiB).
+FRAME_BYTES = 1000
+
+RECURSION = "ignored due to recursion"
+NON_APP = "non app frame"
+LONELY = "ignored single frame without a function"
+
+
+class StackVariant(NamedTuple):
+    """One variant of a stack. why: per frame, what decided about it beyond the frame itself ("" when nothing did)."""
+
+    contributes: bool
+    text: str
+    flags: tuple[bool, ...]
+    why: tuple[str, ...]
+    stack_why: str = ""
+
+
+class Stack(NamedTuple):
+    """A whole stack as grouping sees it; `places` are final (in_app is never None)."""
+
+    looks: tuple[Look, ...]
+    places: tuple[Place, ...]
+    app: StackVariant
+    system: StackVariant
+
+    def variant(self, name: str) -> StackVariant:
+        """The variant called app or system."""
+        return self.app if name == "app" else self.system
+
+
+class StackReader:
+    """Reads stacks under one set of rules and one configuration, with a memo for frames and one for whole stacks."""
+
+    def __init__(self, engine: Engine, *, legacy: bool) -> None:
+        self.engine = engine
+        self.legacy = legacy
+        self.frames: Memo[Look] = Memo(MAX_FRAME_MEMO_BYTES)
+        self.stacks: Memo[Stack] = Memo(MAX_STACK_MEMO_BYTES)
+
+    def read(self, frames: tuple[FrameView | None, ...] | None, platform: str | None, about: About) -> Stack:
+        """The stack of `frames`, outermost first; None among them are passed over."""
+        key = (frames, platform, about if self.engine.asks_about_exceptions else None)
+        stack = self.stacks.get(key)
+        if stack is None:
+            present = [frame for frame in frames or () if frame is not None]
+            stack = self._build(present, platform, about)
+            self.stacks.put(key, stack, FRAME_BYTES + sum(map(_weight, present)))
+        return stack
+
+    def _look(self, frame: FrameView, platform: str | None) -> Look:
+        key = (
+            frame.function, frame.module, frame.filename, frame.abs_path, frame.in_app, frame.context_line,
+            frame.package, frame.raw_function, frame.platform, frame.data, platform,
+        )  # fmt: skip
+        look = self.frames.get(key)
+        if look is None:
+            look = look_at(frame, platform, rewrite_spawn=not self.legacy)
+            self.frames.put(key, look, _weight(frame))
+        return look
+
+    def _build(self, frames: Sequence[FrameView], platform: str | None, about: About) -> Stack:
+        looks = [self._look(frame, platform) for frame in frames]
+        places = [
+            place if place.in_app is not None else Place(place.category, False)
+            for place in self.engine.classify(looks, about)
+        ]
+        flags = [look.contributes for look in looks]
+        why = [""] * len(looks)
+        for index in range(1, len(frames)):
+            if _repeats(frames, looks, index):
+                flags[index], why[index] = False, RECURSION
+        system = self._variant("system", looks, places, about, (flags, why))
+        app_flags = [flag and bool(place.in_app) for flag, place in zip(flags, places, strict=True)]
+        app = self._variant("app", looks, places, about, (app_flags, why))
+        return Stack(tuple(looks), tuple(places), _overridden_app(app, system, places), _overridden_system(system))
+
+    def _variant(
+        self,
+        name: str,
+        looks: Sequence[Look],
+        places: Sequence[Place],
+        about: About,
+        start: tuple[list[bool], list[str]],
+    ) -> StackVariant:
+        flags, why = list(start[0]), list(start[1])
+        if len(looks) == 1 and flags[0] and self._is_lonely(looks[0]):
+            flags[0], why[0] = False, LONELY
+        weighed = self.engine.weigh(looks, places, about, flags)
+        if name == "app":
+            final = [flag and bool(place.in_app) for flag, place in zip(weighed.flags, places, strict=True)]
+        else:
+            final = weighed.flags
+        return StackVariant(
+            contributes=weighed.contributes,
+            text="".join([look.text for look, flag in zip(looks, final, strict=True) if flag]),
+            flags=tuple(final),
+            why=tuple(rule or reason for rule, reason in zip(weighed.why, why, strict=True)),
+            stack_why=weighed.stack_why,
+        )
+
+    def _is_lonely(self, look: Look) -> bool:
+        """Whether the only frame of a script says nothing: it has no function (the older configuration had it inverted)."""
+        if look.family != "javascript" or look.function:
+            return False
+        return has_url_origin(look.abs_path, files_too=True) == self.legacy
+
+
+def _weight(frame: FrameView) -> int:
+    texts = (frame.function, frame.raw_function, frame.module, frame.filename, frame.abs_path, frame.context_line)
+    return FRAME_BYTES + sum([2 * len(text) for text in texts if text])
+
+
+def _repeats(frames: Sequence[FrameView], looks: Sequence[Look], index: int) -> bool:
+    """Whether a frame is the same place in the code as the one before it."""
+    this, other = frames[index], frames[index - 1]
+    if this.lineno != other.lineno or this.colno != other.colno:
+        return False
+    look, before = looks[index], looks[index - 1]
+    return look is before or (
+        look.function == before.function
+        and look.module == before.module
+        and look.abs_path == before.abs_path
+        and look.filename == before.filename
+        and look.package == before.package
+    )
+
+
+def _overridden_system(system: StackVariant) -> StackVariant:
+    if any(system.flags):
+        return system
+    return system._replace(contributes=False, stack_why=system.stack_why or "no frame contributes")
+
+
+def _overridden_app(app: StackVariant, system: StackVariant, places: Sequence[Place]) -> StackVariant:
+    if not any(place.in_app for place in places):
+        return app._replace(contributes=False, stack_why="no frame is in app")
+    if not any(flag and place.in_app for flag, place in zip(system.flags, places, strict=True)):
+        return app._replace(contributes=False, stack_why=app.stack_why or "no frame in app contributes")
+    return app
