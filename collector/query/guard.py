@@ -1,0 +1,66 @@
+"""Second line of defence for ad-hoc SQL: one statement, and only reading in it.
+
+The first line is the locked-down instance of collector.query.sandbox. This one walks DuckDB's own parse tree
+(`json_serialize_sql`): 2.0 counts `WITH x AS (COPY … TO 'file') SELECT …` as a SELECT, only the tree shows the COPY.
+"""
+
+import json
+from typing import Any
+
+import duckdb
+
+from collector.errors import ProtocolError
+
+QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+TABLE_FUNCTIONS = {
+    "range", "generate_series", "unnest", "json_each", "json_tree", "repeat", "repeat_row", "regexp_split_to_table",
+    "summary", "duckdb_columns", "duckdb_views", "duckdb_functions", "duckdb_keywords", "duckdb_types",
+    "pragma_table_info",
+}  # fmt: skip
+MAX_SQL_CHARS = 100_000
+REASON = "query"
+
+
+def refuse(sentence: str) -> ProtocolError:
+    """The answer to a statement that is not run."""
+    return ProtocolError(400, sentence, REASON)
+
+
+def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raises ProtocolError unless `sql` is exactly one reading statement."""
+    if len(sql) > MAX_SQL_CHARS:
+        raise refuse(f"the statement has {len(sql)} characters; at most {MAX_SQL_CHARS} are read")
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise refuse(f"write exactly one statement; these are {len(statements)}")
+    kind = statements[0].type.name
+    if kind != "SELECT":
+        raise refuse(f"only SELECT statements are run here; this is {kind}")
+    tree = json.loads(connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    if tree.get("error"):
+        raise refuse(f"this form of statement is not run here: {tree.get('error_message')}")
+    _walk(tree["statements"])
+
+
+def _walk(start: Any) -> None:
+    waiting = [start]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            _look(node)
+            waiting.extend(node.values())
+
+
+def _look(node: dict[str, Any]) -> None:
+    kind = node.get("type")
+    if isinstance(kind, str) and kind.endswith("_NODE") and kind not in QUERY_NODES and "cte_map" in node:
+        raise refuse(f"only reading is done here; a part of the statement is {kind.removesuffix('_QUERY_NODE')}")
+    if isinstance(kind, str) and kind.endswith("_QUERY_NODE"):
+        raise refuse(f"only reading is done here; a part of the statement is {kind.removesuffix('_QUERY_NODE')}")
+    if kind == "TABLE_FUNCTION":
+        function = node.get("function") or {}
+        name = str(function.get("function_name", "")).lower()
+        if name not in TABLE_FUNCTIONS:
+            raise refuse(f"the table function {name!r} is not available here")

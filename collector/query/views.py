@@ -1,0 +1,138 @@
+"""The views that people write SQL against: names, types and meanings are a promise, the tables behind them are not.
+
+`VIEWS` is the documentation, checked against the real views by a test and printed into the README. All times are UTC.
+"""
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A documented column: `type` is DuckDB's, `sql` what it is read from (the name itself when empty)."""
+
+    name: str
+    type: str
+    meaning: str
+    sql: str = ""
+
+
+class View(NamedTuple):
+    """A documented view. `source`: segment table it reads, or "" when it is loaded from state.sqlite by `state_sql`."""
+
+    name: str
+    meaning: str
+    columns: list[Column]
+    source: str = ""
+    state_sql: str = ""
+
+
+_EVENT_ID = "replace(event_id::VARCHAR, '-', '')"
+
+EVENTS = View(
+    "events",
+    "one row per stored event",
+    [
+        Column("event_id", "VARCHAR", "32 hex digits, as the SDK got them", _EVENT_ID),
+        Column("project", "VARCHAR", "slug of the project", "coalesce(slug, project_id::VARCHAR)"),
+        Column("project_id", "UBIGINT", "number of the project, as in the DSN"),
+        Column("issue_id", "UBIGINT", "the issue it was grouped into: issues.id"),
+        Column("timestamp", "TIMESTAMP", "when it happened, by the client's clock"),
+        Column("received_at", "TIMESTAMP", "when the collector acknowledged it"),
+        Column("type", "VARCHAR", "error, default, csp, ..."),
+        Column("level", "VARCHAR", "fatal, error, warning, info, debug"),
+        Column("platform", "VARCHAR", "python, javascript, ..."),
+        Column("release", "VARCHAR", "release of the app"),
+        Column("dist", "VARCHAR", "distribution of the release"),
+        Column("environment", "VARCHAR", "production, staging, ..."),
+        Column("transaction", "VARCHAR", "route or task that ran"),
+        Column("server_name", "VARCHAR", "host that sent it"),
+        Column("logger", "VARCHAR", "logger that sent it"),
+        Column("user_id", "VARCHAR", "user.id, else user name, e-mail or address"),
+        Column("message", "VARCHAR", "log message, formatted"),
+        Column("culprit", "VARCHAR", "where it happened, in one line"),
+        Column("exception_type", "VARCHAR", "class of the last exception"),
+        Column("exception_value", "VARCHAR", "text of the last exception"),
+        Column("title", "VARCHAR", "first line of the issue list"),
+        Column("tags", "JSON", "object of tag and value: tags->>'tenant_id'"),
+        Column("trace_id", "VARCHAR", "trace it belongs to"),
+        Column("sdk", "VARCHAR", "name/version of the SDK"),
+        Column("hash", "VARCHAR", "primary grouping hash"),
+        Column("frames", "JSON", "the top in-app frames, as short objects"),
+        Column("payload_bytes", "UINTEGER", "size of the whole event as JSON", "raw_bytes"),
+        Column(
+            "payload_kept", "BOOLEAN", "false when the issue was over its rate: counted, payload not kept", "enc <> 255"
+        ),
+    ],
+    source="events",
+)
+
+ITEMS = View(
+    "items",
+    "one row per stored envelope item that is not an event",
+    [
+        Column("received_at", "TIMESTAMP", "when the collector acknowledged it"),
+        Column("project", "VARCHAR", "slug of the project", "coalesce(slug, project_id::VARCHAR)"),
+        Column("project_id", "UBIGINT", "number of the project"),
+        Column("kind", "VARCHAR", "item type: transaction, session, attachment, ..."),
+        Column("event_id", "VARCHAR", "event id of its envelope, 32 hex digits", _EVENT_ID),
+        Column("headers", "JSON", "item header as sent"),
+        Column("payload_bytes", "UINTEGER", "size of the item", "raw_bytes"),
+    ],
+    source="items",
+)
+
+ISSUES = View(
+    "issues",
+    "one row per issue; outlives its events",
+    [
+        Column("id", "BIGINT", "number of the issue"),
+        Column("short_id", "VARCHAR", "SHOP-1A: slug and counter"),
+        Column("project", "VARCHAR", "slug of the project"),
+        Column("project_id", "BIGINT", "number of the project"),
+        Column("hash", "VARCHAR", "first grouping hash"),
+        Column("title", "VARCHAR", "of the newest event"),
+        Column("culprit", "VARCHAR", "of the newest event"),
+        Column("level", "VARCHAR", "of the newest event"),
+        Column("status", "VARCHAR", "unresolved, resolved, ignored"),
+        Column("count", "BIGINT", "events ever seen, also those not kept"),
+        Column("users", "BIGINT", "distinct users; beyond the configured bound an estimate"),
+        Column("first_seen", "TIMESTAMP", "timestamp of its first event"),
+        Column("last_seen", "TIMESTAMP", "timestamp of its newest event"),
+    ],
+    state_sql="SELECT i.id, i.short_id, coalesce(p.slug, i.project_id), i.project_id, i.hash, i.title, i.culprit,"
+    " i.level, i.status, i.count, i.users, cast(i.first_seen * 1000000 as integer),"
+    " cast(i.last_seen * 1000000 as integer) FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
+)
+
+OUTCOMES = View(
+    "outcomes",
+    "what was not stored and why, added up by minute",
+    [
+        Column("timestamp", "TIMESTAMP", "start of the minute"),
+        Column("project", "VARCHAR", "slug of the project"),
+        Column("project_id", "BIGINT", "number of the project, 0 when unknown"),
+        Column("key", "VARCHAR", "public key, where it is known"),
+        Column("category", "VARCHAR", "error, transaction, attachment, ..."),
+        Column("outcome", "VARCHAR", "filtered, rate_limited, invalid, client_discard, ..."),
+        Column("reason", "VARCHAR", "why, in the protocol's words"),
+        Column("quantity", "BIGINT", "how many (bytes for attachments)"),
+        Column("items", "BIGINT", "how many envelope items of the ledger"),
+    ],
+    state_sql="SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.public_key, o.category,"
+    " o.outcome, o.reason, o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id",
+)
+
+VIEWS = [EVENTS, ITEMS, ISSUES, OUTCOMES]
+
+
+def segment_view_sql(view: View, aliases: list[str]) -> str:
+    """CREATE VIEW over the attached segments; without any, an empty view of the same shape."""
+    names = ", ".join(f"{column.sql or _quoted(column.name)} AS {_quoted(column.name)}" for column in view.columns)
+    if not aliases:
+        empty = ", ".join(f"NULL::{column.type} AS {_quoted(column.name)}" for column in view.columns)
+        return f"CREATE VIEW {view.name} AS SELECT {empty} WHERE false"
+    tables = " UNION ALL ".join(f"SELECT * FROM {alias}.{view.source}" for alias in aliases)  # noqa: S608 - our names
+    return f"CREATE VIEW {view.name} AS SELECT {names} FROM ({tables}) LEFT JOIN project_slugs USING (project_id)"  # noqa: S608
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

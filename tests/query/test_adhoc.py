@@ -1,0 +1,159 @@
+"""Ad-hoc SQL end to end, each through a real sandbox process."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from collector.errors import ProtocolError
+from collector.query import adhoc
+from collector.query.adhoc import Limits, Sources
+from collector.query.settings import QuerySettings
+
+LIMITS = Limits.of(QuerySettings())
+
+
+def ask(sources: Sources, sql: str, format: str = "json", limits: Limits = LIMITS) -> str:
+    out = io.BytesIO()
+    adhoc.run(sql, sources, limits, format, out)
+    return out.getvalue().decode()
+
+
+def rows(sources: Sources, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ask(sources, sql))
+    return found
+
+
+def test_events_of_sealed_and_active_segments_are_one_view(sources: Sources) -> None:
+    assert rows(sources, "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events") == [{"n": 91, "ids": 91}]
+
+
+def test_an_event_has_every_promised_column(sources: Sources) -> None:
+    [row] = rows(sources, "SELECT * FROM events WHERE event_id = '00000000000000000000000000000003'")
+    assert row["project"] == "shop"
+    assert row["project_id"] == 42
+    assert row["timestamp"] == "2026-09-21T14:13:20.003000Z"
+    assert row["tags"] == {"tenant_id": "t0", "browser": "Firefox"}
+    assert row["hash"] == f"{4:032x}"
+    assert (row["exception_type"], row["exception_value"]) == ("ValueError", "bug 4")
+    assert (row["level"], row["platform"], row["release"]) == ("error", "python", "shop@1.2.3")
+    assert row["payload_kept"] is True
+    assert row["frames"] == []
+
+
+def test_issues_and_events_join_on_the_issue_id(sources: Sources) -> None:
+    found = rows(
+        sources,
+        "SELECT i.short_id, i.count, i.users, i.status, count(*) AS n FROM issues i JOIN events e ON e.issue_id = i.id"
+        " GROUP BY ALL ORDER BY i.short_id",
+    )
+    assert [row["short_id"] for row in found] == ["SHOP-1", "SHOP-2", "SHOP-3", "SHOP-4", "SHOP-5", "SHOP-6"]
+    assert [(row["count"], row["n"]) for row in found] == [(18, 18)] * 5 + [(1, 1)]
+    assert found[0]["users"] == 7
+    assert {row["status"] for row in found} == {"unresolved"}
+
+
+def test_outcomes_say_what_was_not_stored_and_why(sources: Sources) -> None:
+    [row] = rows(sources, "SELECT * FROM outcomes")
+    assert (row["project"], row["outcome"], row["reason"], row["quantity"]) == ("shop", "rate_limited", "key_quota", 5)
+
+
+def test_csv_has_a_header_and_quotes_what_needs_it(sources: Sources) -> None:
+    text = ask(sources, "SELECT event_id, tags, NULL AS nothing FROM events ORDER BY timestamp LIMIT 1", "csv")
+    head, row = csv.reader(io.StringIO(text))
+    assert head == ["event_id", "tags", "nothing"]
+    assert row == [f"{1:032x}", '{"tenant_id":"t1","browser":"Firefox"}', ""]
+
+
+def test_a_table_never_sends_control_characters_to_the_terminal(sources: Sources) -> None:
+    text = ask(sources, "SELECT message, title, 7 AS n FROM events ORDER BY timestamp DESC LIMIT 1", "table")
+    assert "tab\\x09here \\x1b[31mred" in text
+    assert "Ümläut — 試験" in text
+    assert text.endswith("(1 row)\n")
+
+
+def test_ndjson_is_one_object_a_line(sources: Sources) -> None:
+    text = ask(sources, "SELECT issue_id FROM events ORDER BY timestamp LIMIT 3", "ndjson")
+    assert [json.loads(line)["issue_id"] for line in text.splitlines()] == [1, 2, 3]
+
+
+def test_json_holds_every_type(sources: Sources) -> None:
+    sql = """SELECT 1::UTINYINT AS i, 170141183460469231731687303715884105727::HUGEINT AS big, 1.5::DECIMAL(4,2) AS dec,
+      'NaN'::DOUBLE AS nan, DATE '2026-01-02' AS d, uuid '00000000-0000-0000-0000-00000000000a' AS u,
+      '\\xAA'::BLOB AS b, [1, 2] AS l, {'a': TIMESTAMP '2026-01-02 03:04:05'} AS s, MAP {'k': 1} AS m,
+      INTERVAL 90 SECOND AS v, NULL AS none, '{"x": [1]}'::JSON AS j, true AS yes"""
+    [row] = rows(sources, sql)
+    assert row == {
+        "i": 1, "big": 2**127 - 1, "dec": 1.5, "nan": None, "d": "2026-01-02", "u": f"{10:032x}", "b": "aa",
+        "l": [1, 2], "s": {"a": "2026-01-02T03:04:05Z"}, "m": {"k": 1}, "v": 90.0, "none": None, "j": {"x": [1]},
+        "yes": True,
+    }  # fmt: skip
+
+
+def test_an_empty_answer_is_an_empty_array(sources: Sources) -> None:
+    assert ask(sources, "SELECT * FROM events WHERE false") == "[]\n"
+
+
+def test_no_segment_at_all_is_an_empty_view() -> None:
+    assert rows(Sources([], None), "SELECT (SELECT count(*) FROM events) AS e, (SELECT count(*) FROM issues) AS i") == [
+        {"e": 0, "i": 0}
+    ]
+
+
+def test_rows_beyond_the_limit_are_cut_and_said(sources: Sources) -> None:
+    out = io.BytesIO()
+    verdict = adhoc.run("SELECT * FROM range(5000) t(n)", sources, LIMITS._replace(max_rows=1500), "json", out)
+    assert (verdict.rows, verdict.truncated) == (1500, True)
+    assert len(json.loads(out.getvalue())) == 1500
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELEC 1", ["syntax error", "line 1, column 1"]),
+        ("SELECT\n  nope FROM events", ['"nope" not found', "line 2, column 3"]),
+        ("SELECT 1; SELECT 2", ["exactly one statement", "2"]),
+        ("", ["exactly one statement"]),
+        ("SELECT 'a'::INT", ["Could not convert"]),
+        ("DELETE FROM events", ["only SELECT", "DELETE"]),
+    ],
+)
+def test_a_wrong_statement_is_answered_with_a_sentence(sources: Sources, sql: str, words: list[str]) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        ask(sources, sql)
+    assert caught.value.status == 400
+    assert [word for word in words if word not in caught.value.detail] == []
+
+
+def test_an_unknown_format_is_refused_before_anything_runs(sources: Sources) -> None:
+    with pytest.raises(ProtocolError, match="table, json, ndjson, csv"):
+        ask(sources, "SELECT 1", "xml")
+
+
+def test_a_query_over_its_time_is_stopped_with_a_sentence(sources: Sources) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        ask(
+            sources,
+            "SELECT count(*) FROM range(10000000000) a, range(1000) b",
+            limits=LIMITS._replace(timeout_seconds=0.3),
+        )
+    assert caught.value.status == 408
+
+
+def test_a_query_over_its_memory_is_stopped_with_a_sentence(sources: Sources) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        ask(sources, "SELECT list(n::VARCHAR || 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') FROM range(20000000) t(n)")
+    assert caught.value.status == 413
+
+
+def test_a_damaged_segment_is_named_and_the_others_answer(sources: Sources, tmp_path: object) -> None:
+    broken = sources.segments[-1].with_name("20200101.duckdb")
+    broken.write_bytes(b"not a database" * 1000)
+    out = io.BytesIO()
+    verdict = adhoc.run(
+        "SELECT count(*) AS n FROM events", Sources([broken, *sources.segments], sources.state), LIMITS, "json", out
+    )
+    assert json.loads(out.getvalue()) == [{"n": 91}]
+    assert verdict.skipped == ["20200101.duckdb"]
