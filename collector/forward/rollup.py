@@ -1,0 +1,224 @@
+"""Roll-up: the first event of an issue goes out in full, the rest is counted, each closed window leaves one summary.
+
+Exactness: everything counted here is written in the SQLite transaction that applies the commit, so an occurrence is
+either in the outbox, or in an open window, or not yet applied. A window becomes an outbox entry in one transaction too.
+A window begins with the commit time of its first occurrence, not with the client's or our clock at apply time, so
+replaying commits after a crash makes the same windows, and their summaries have the same event ids.
+"""
+
+import hashlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from collector.errors import CollectorError
+from collector.forward.event import stand_in
+from collector.forward.parcel import VERSION, Parcel, Press, pack
+from collector.forward.users import join
+from collector.store import windows
+from collector.store.delta import NEW, REGRESSED, SUMMARISED, AppliedBatch, Occurrence
+from collector.store.outbox import Entry, Outbox, put
+from collector.store.windows import Window
+
+# (project_id, event id as 32 hex, commit time) -> scrubbed JSON payload, None when it is gone. Called by the sender.
+Fetch = Callable[[int, str, float], bytes | None]
+Mode = Callable[[int], str]
+
+NEW_ISSUE, REGRESSION, ITEM, EXEMPLAR, BULK = 0, 1, 2, 3, 4  # priorities in the outbox
+ERROR = "error"
+SUMMARY_KEY = "s:"  # outbox keys of summaries: s:<issue>:<event id>
+CLOSE_GRACE_SECONDS = 0.25  # a commit that began before the window's end may still be on its way
+MAX_REMEMBERED_BYTES = 4 * 2**20
+LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "fatal": 4}
+
+
+class Remembered:
+    """The newest exemplar payloads in memory, so that closing a window seldom reads a segment."""
+
+    def __init__(self) -> None:
+        self._payloads: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def keep(self, event_id: bytes, payload: bytes) -> None:
+        """Remember one; the oldest are forgotten beyond MAX_REMEMBERED_BYTES."""
+        self.drop(event_id)
+        with self._lock:
+            self._payloads[event_id] = payload
+            self._bytes += len(payload)
+            while self._bytes > MAX_REMEMBERED_BYTES:
+                self._bytes -= len(self._payloads.popitem(last=False)[1])
+
+    def drop(self, event_id: bytes) -> bytes | None:
+        """Forget one and return it."""
+        with self._lock:
+            payload = self._payloads.pop(event_id, None)
+            self._bytes -= len(payload or b"")
+        return payload
+
+
+class Rollup:
+    """Counts occurrences in the digest thread (`on_applied`), closes windows in the sender's (`close`)."""
+
+    def __init__(self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], fetch: Fetch) -> None:
+        self._window = float(window_seconds)
+        self._mode = mode
+        self._reserve = reserve
+        self._fetch = fetch
+        self._ready = False
+        self._press = Press()  # for the digest thread
+        self._closing_press = Press()
+        self._remembered = Remembered()
+
+    # in the commit's transaction ----------------------------------------------------------------------------------
+
+    def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> bool:
+        """`on_apply` callback of the store. Returns True when something can be sent at once."""
+        if not self._ready:
+            windows.ensure(cursor)
+            self._ready = True
+        urgent = False
+        groups: dict[int, list[Occurrence]] = {}
+        for occurrence in batch.delta.occurrences:
+            mode = self._mode(occurrence.project_id)
+            if mode == "off":
+                continue
+            whole = mode == "events" or occurrence.flags & (NEW | REGRESSED)
+            if whole and self._put_whole(cursor, batch, occurrence):
+                urgent = True
+            else:
+                groups.setdefault(occurrence.issue_id, []).append(occurrence)
+        for issue_id, occurrences in groups.items():
+            self._count(cursor, batch, issue_id, occurrences)
+        return urgent
+
+    def _put_whole(self, cursor: sqlite3.Cursor, batch: AppliedBatch, occurrence: Occurrence) -> bool:
+        """Queue one event as it is; False when there is no room or no payload (it is then counted)."""
+        payload = batch.payload(occurrence)
+        if payload is None or not self._reserve(len(payload) // 4):
+            return False
+        flags = occurrence.flags
+        priority = NEW_ISSUE if flags & NEW else REGRESSION if flags & REGRESSED else BULK
+        row = batch.event(occurrence)
+        event_id = occurrence.event_id.hex()
+        parcel = Parcel(
+            version=VERSION,
+            kind="event",
+            project_id=occurrence.project_id,
+            issue_id=occurrence.issue_id,
+            event_id=event_id,
+            count=1,
+            first_at=occurrence.at,
+            last_at=occurrence.at,
+            span_seconds=0.0,
+            users=join(b"", [occurrence.user]),
+            rank=rank(batch, occurrence),
+            hash=row.hashes[0] if row and row.hashes else "",
+            packed=self._press.pack(payload),
+        )
+        key = f"e:{occurrence.project_id}:{event_id}"
+        entry = Entry(ERROR, ERROR, pack(parcel), priority, 1, key, batch.committed_at)
+        # 0: the key is queued already, which only a replay can do; either way the event is on its way.
+        put(cursor, entry)
+        return True
+
+    def _count(self, cursor: sqlite3.Cursor, batch: AppliedBatch, issue_id: int, rows: list[Occurrence]) -> None:
+        best, best_rank = rows[0], -1
+        for row in rows:
+            if (row_rank := rank(batch, row)) >= best_rank:
+                best, best_rank = row, row_rank
+        window = windows.latest_window(cursor, issue_id)
+        first_at, last_at = min(row.at for row in rows), max(row.at for row in rows)
+        users = (row.user for row in rows)
+        # Past its end but not closed because the outbox is full: it goes on counting, so a long outage costs nothing.
+        ended = window is not None and batch.committed_at >= window.window_at + self._window
+        if window is None or (ended and self._reserve(0)):
+            window = Window(
+                issue_id, batch.committed_at, rows[0].project_id, len(rows), first_at, last_at, rows[0].event_id,
+                best.event_id, best_rank, batch.committed_at, join(b"", users),
+            )  # fmt: skip
+            better = True
+        else:
+            better = best_rank >= window.rank
+            window = window._replace(
+                events=window.events + len(rows),
+                first_at=min(window.first_at, first_at),
+                last_at=max(window.last_at, last_at),
+                users=join(window.users, users),
+            )
+            if better:
+                self._remembered.drop(window.exemplar)
+                window = window._replace(exemplar=best.event_id, rank=best_rank, exemplar_at=batch.committed_at)
+        windows.save_window(cursor, window)
+        event = batch.event(best) if better else None
+        if event is not None:
+            self._remembered.keep(best.event_id, event.payload)
+
+    # in the sender's thread ---------------------------------------------------------------------------------------
+
+    def close(self, outbox: Outbox, now: float, limit: int = 50) -> int:
+        """Turn windows that have ended into outbox entries; returns how many. Raises Unavailable.
+
+        Payloads are read and packed before the transaction begins: the digest thread waits for no more than the writes.
+        """
+        with outbox.read() as cursor:
+            due = windows.due_windows(cursor, now - self._window - CLOSE_GRACE_SECONDS, now + self._window, limit)
+        packed = [self._payload_of(outbox, window) for window in due]
+        if not due:
+            return 0
+        closed = 0
+        with outbox.transaction() as cursor:
+            for window, payload in zip(due, packed, strict=True):
+                if (taken := windows.take_window(cursor, window)) is None:
+                    continue  # a better exemplar came in between: the next round takes it
+                put(cursor, self._summary(cursor, taken, payload, now))
+                closed += 1
+        return closed
+
+    def _payload_of(self, outbox: Outbox, window: Window) -> bytes:
+        payload = self._remembered.drop(window.exemplar)
+        if payload is None:
+            try:
+                payload = self._fetch(window.project_id, window.exemplar.hex(), window.exemplar_at)
+            except CollectorError:  # a segment that is set aside: the count still has to go out
+                payload = None
+        if payload is None:
+            with outbox.read() as cursor:
+                payload = stand_in(windows.issue_line(cursor, window.issue_id), window.last_at)
+        return self._closing_press.pack(payload)
+
+    def _summary(self, cursor: sqlite3.Cursor, window: Window, packed: bytes, now: float) -> Entry:
+        line = windows.issue_line(cursor, window.issue_id)
+        event_id = summary_id(window.project_id, window.opener)
+        parcel = Parcel(
+            version=VERSION,
+            kind="summary",
+            project_id=window.project_id,
+            issue_id=window.issue_id,
+            event_id=event_id,
+            count=window.events,
+            first_at=window.first_at,
+            last_at=window.last_at,
+            span_seconds=max(self._window, window.exemplar_at - window.window_at),
+            users=window.users,
+            rank=window.rank,
+            hash=line[0] if line else "",
+            packed=packed,
+        )
+        key = f"{SUMMARY_KEY}{window.issue_id}:{event_id}"
+        return Entry(ERROR, ERROR, pack(parcel), EXEMPLAR, window.events, key, now)
+
+
+def summary_id(project_id: int, opener: bytes) -> str:
+    """Event id of the summary of the window that `opener` (16 bytes) began: no other window has the same one."""
+    return hashlib.blake2b(opener, digest_size=16, key=b"summary", salt=project_id.to_bytes(8, "big")).hexdigest()
+
+
+def rank(batch: AppliedBatch, occurrence: Occurrence) -> int:
+    """How informative an event is: its level first, then a stack trace, then tags; -1 when its payload was not kept."""
+    level = LEVELS.get(occurrence.level, 3) * 4
+    row = batch.event(occurrence)
+    if row is None:
+        return -1 if occurrence.flags & SUMMARISED else level
+    return level + (2 if len(row.frames) > 2 else 0) + (1 if row.tags else 0)

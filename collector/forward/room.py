@@ -1,0 +1,162 @@
+"""Forward: the room's one object. The worker registers `on_applied` with the store and runs `run` as a loop."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from collector.errors import Unavailable
+from collector.forward.bounds import Bounds
+from collector.forward.rollup import Fetch, Rollup
+from collector.forward.sender import IDLE_SECONDS, Sender, World
+from collector.forward.settings import UpstreamSettings
+from collector.forward.target import parse_dsn
+from collector.store import windows
+from collector.store.delta import AppliedBatch
+from collector.store.outbox import Outbox
+
+SLICE_SECONDS = 0.25  # how soon the loop sees that it should stop
+BROKEN_SECONDS = 5.0  # pause after state.sqlite could not be used
+
+
+class Forward:
+    """Roll-up, outbox and sender of one upstream. Raises ConfigError for an unusable DSN.
+
+    modes: project id -> summaries, events, off or inherit. fetch: payload of a stored event, see rollup.Fetch.
+    """
+
+    def __init__(self, settings: UpstreamSettings, modes: Mapping[int, str], world: World, fetch: Fetch) -> None:
+        self._settings = settings
+        self._modes = dict(modes)
+        self._world = world
+        self._target = parse_dsn(settings.dsn.reveal())
+        self._bounds = Bounds(settings)
+        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, fetch)
+        self._wake = threading.Event()
+        self._urgent = False
+        self._sender: Sender | None = None
+        self._trouble = ""
+        self._counted: dict[str, Any] = {}
+        self._counted_at = float("-inf")
+
+    def mode_of(self, project_id: int) -> str:
+        """What a project sends: summaries, events or off."""
+        mode = self._modes.get(project_id, "inherit")
+        return self._settings.mode if mode == "inherit" else mode
+
+    def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
+        """`on_apply` callback of the store, inside its SQLite transaction."""
+        if self._rollup.on_applied(cursor, batch):
+            self._urgent = True
+
+    def committed(self) -> None:
+        """Call after each commit: wakes the sender when a first event waits."""
+        if self._urgent:
+            self._urgent = False
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def open_sender(self, outbox: Outbox) -> Sender:
+        """The sender on its own connection; `run` does this, tests step it by hand. Raises Unavailable."""
+        self._sender = Sender(self._settings, self._target, self._world, outbox, self._rollup, self._bounds)
+        return self._sender
+
+    def hurry(self) -> None:
+        """At shutdown: no request in flight takes longer than drain_timeout from now."""
+        self._world.net.hurry(self._settings.drain_timeout)
+        self._wake.set()
+
+    def run(self, state_path: Path, beat: Callable[[], None], stop: threading.Event) -> None:
+        """The loop of the forward thread, until `stop`; then what is ready is sent for at most drain_timeout."""
+        outbox = Outbox.open(state_path)
+        try:
+            self.open_sender(outbox)
+            while not stop.is_set():
+                self._sleep(self._step(outbox, beat), beat, stop)
+            self._drain(outbox, beat)
+        finally:
+            outbox.close()
+            self._world.net.close()
+
+    def _step(self, outbox: Outbox, beat: Callable[[], None]) -> float:
+        assert self._sender is not None
+        self._wake.clear()
+        try:
+            pause = self._sender.step(beat)
+            self._trouble = ""
+        except Unavailable as error:  # a locked or damaged state.sqlite: the digest thread sees and repairs it
+            self._trouble = error.what
+            return BROKEN_SECONDS
+        now = self._world.clock.monotonic()
+        if pause > 0 or now - self._counted_at >= IDLE_SECONDS:
+            self.look(outbox)
+            self._counted_at = now
+        return pause
+
+    def _sleep(self, pause: float, beat: Callable[[], None], stop: threading.Event) -> None:
+        until = self._world.clock.monotonic() + pause
+        while not stop.is_set() and (left := until - self._world.clock.monotonic()) > 0:
+            beat()
+            if self._wake.wait(min(left, SLICE_SECONDS)):
+                return
+
+    def _drain(self, outbox: Outbox, beat: Callable[[], None]) -> None:
+        assert self._sender is not None
+        clock = self._world.clock
+        until = clock.monotonic() + self._settings.drain_timeout
+        while clock.monotonic() < until and self._sender.pace.state(clock.monotonic()) == "closed":
+            if self._step(outbox, beat) > 0:
+                return
+
+    def look(self, outbox: Outbox) -> None:
+        """Take the figures that `status` shows. Raises Unavailable."""
+        with outbox.read() as cursor:
+            oldest_at = windows.oldest_created_at(cursor)
+            totals = windows.counts(cursor)
+            open_windows, open_events = windows.open_windows(cursor)
+        self._counted = {
+            "oldest_at": oldest_at,
+            "totals": totals,
+            "open_windows": open_windows,
+            "open_occurrences": open_events,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """For the status page and metrics; any thread.
+
+        state: starting, sending, limited, backing_off or broken. last_error: one sentence or "". limits: category ->
+        seconds. outbox: records, bytes, oldest_age_seconds (None when empty). windows: open, occurrences.
+        totals: sent_events, sent_occurrences, sent_reports, folded, reports_unknown, dropped:<reason>.
+        """
+        sender = self._sender
+        now = self._world.clock.monotonic()
+        oldest_at = self._counted.get("oldest_at")
+        limits = sender.limits.active(now) if sender else {}
+        age = None if oldest_at is None else max(0.0, round(self._world.clock.now() - oldest_at, 3))
+        return {
+            "upstream": self._target.where,
+            "state": self._state(sender, now, bool(limits)),
+            "last_error": self._trouble or (sender.pace.last_error if sender else ""),
+            "failures": sender.pace.failures if sender else 0,
+            "retry_in_seconds": round(max(0.0, sender.pace.retry_at - now), 3) if sender else 0.0,
+            "limits": limits,
+            "outbox": {"records": self._bounds.records, "bytes": self._bounds.bytes, "oldest_age_seconds": age},
+            "windows": {
+                "open": self._counted.get("open_windows", 0),
+                "occurrences": self._counted.get("open_occurrences", 0),
+            },
+            "totals": self._counted.get("totals", {}),
+        }
+
+    def _state(self, sender: Sender | None, now: float, limited: bool) -> str:
+        if self._trouble:
+            return "broken"
+        if sender is None:
+            return "starting"
+        if sender.pace.failures:
+            return "backing_off"
+        return "limited" if limited else "sending"

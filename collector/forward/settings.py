@@ -1,0 +1,45 @@
+"""Settings of the forward room."""
+
+from typing import Annotated, Literal
+
+from collector.model.settings import Duration, Help, Secret, Settings, Size
+
+Mode = Literal["summaries", "events", "off"]
+
+
+class UpstreamSettings(Settings):
+    """Where summaries go."""
+
+    dsn: Annotated[Secret, Help("DSN of the upstream Sentry; empty: nothing is forwarded")] = Secret("")
+    window: Annotated[Duration, Help("one summary event per issue and window")] = Duration("60 s")
+    mode: Annotated[Mode, Help("what a project sends when it does not say")] = "summaries"
+    encoding: Annotated[Literal["gzip", "zstd", "identity"], Help("compression of what is sent")] = "gzip"
+    fingerprint: Annotated[
+        Literal["keep", "pin"], Help("keep: upstream groups by itself; pin: our hash is sent as fingerprint")
+    ] = "keep"
+    max_outbox_bytes: Annotated[Size, Help("disk that unsent summaries may take")] = Size("64 MiB")
+    max_age: Annotated[Duration, Help("unsent for longer: dropped and counted")] = Duration("14 d")
+    when_full: Annotated[
+        Literal["summarise", "drop_oldest", "drop_newest"],
+        Help("full outbox: fold the summaries of an issue into one first, or drop at once"),
+    ] = "summarise"
+    max_backoff: Annotated[Duration, Help("longest pause between two attempts")] = Duration("60 s")
+    drain_timeout: Annotated[Duration, Help("time to send what is ready at shutdown")] = Duration("2 s")
+    connect_timeout: Annotated[Duration, Help("time to reach upstream, TLS included")] = Duration("3 s")
+    timeout: Annotated[Duration, Help("time for one whole request and its answer")] = Duration("8 s")
+    proxy: Annotated[str, Help("http://host:port; empty: as http_proxy, https_proxy and no_proxy say")] = ""
+    ca_file: Annotated[str, Help("PEM file of trusted authorities; empty: the system's")] = ""
+
+    def __post_init__(self) -> None:
+        if self.window < 1.0:
+            raise ValueError(f"window {self.window} should be at least 1 s")
+        if self.max_backoff < 1.0:
+            raise ValueError(f"max_backoff {self.max_backoff} should be at least 1 s")
+
+
+class ForwardSettings(Settings):
+    """What one project sends upstream."""
+
+    mode: Annotated[Literal["inherit", "summaries", "events", "off"], Help("inherit: as [upstream] mode says")] = (
+        "inherit"
+    )

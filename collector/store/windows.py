@@ -1,0 +1,184 @@
+"""Tables of the forward room beside its queue (store/outbox.py), all in state.sqlite.
+
+`forward_windows`: what an issue did since `window_at`, one row an open window. `window_at`: commit time of its first
+occurrence, seconds since the epoch; `opener`: that occurrence's event id (16 bytes); `exemplar`: event id of the most
+informative one, `rank` how informative, `exemplar_at` its commit time; `users`: see collector.forward.users.
+`forward_reports`: quantities to report upstream as discarded, by reason and category; `in_flight` 1 once a request
+with them may have left.
+`forward_counts`: totals since the beginning, by name.
+
+The functions take the cursor of a transaction: that of a commit (`on_apply` callback) or of `Outbox.transaction`.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+DDL = (
+    """CREATE TABLE IF NOT EXISTS forward_windows(
+  issue_id INTEGER NOT NULL, window_at REAL NOT NULL, project_id INTEGER NOT NULL, events INTEGER NOT NULL,
+  first_at REAL NOT NULL, last_at REAL NOT NULL, opener BLOB NOT NULL, exemplar BLOB NOT NULL, rank INTEGER NOT NULL,
+  exemplar_at REAL NOT NULL, users BLOB NOT NULL, PRIMARY KEY(issue_id, window_at)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS forward_windows_by_time ON forward_windows(window_at)",
+    """CREATE TABLE IF NOT EXISTS forward_reports(
+  reason TEXT NOT NULL, category TEXT NOT NULL, in_flight INTEGER NOT NULL, quantity INTEGER NOT NULL,
+  PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID",
+)
+
+
+class Window(NamedTuple):
+    """One row of forward_windows."""
+
+    issue_id: int
+    window_at: float
+    project_id: int
+    events: int
+    first_at: float
+    last_at: float
+    opener: bytes
+    exemplar: bytes
+    rank: int
+    exemplar_at: float
+    users: bytes
+
+
+class Queued(NamedTuple):
+    """An outbox entry without its body."""
+
+    id: int
+    priority: int
+    key: str
+    target: str
+    category: str
+    quantity: int
+    created_at: float
+    attempts: int
+    bytes: int
+
+
+def ensure(cursor: sqlite3.Cursor) -> None:
+    """Creates the tables where they are not there yet."""
+    for statement in DDL:
+        cursor.execute(statement)
+
+
+def latest_window(cursor: sqlite3.Cursor, issue_id: int) -> Window | None:
+    """The youngest open window of an issue."""
+    row = cursor.execute(
+        "SELECT * FROM forward_windows WHERE issue_id = ? ORDER BY window_at DESC LIMIT 1", (issue_id,)
+    ).fetchone()
+    return Window(*row) if row else None
+
+
+def save_window(cursor: sqlite3.Cursor, window: Window) -> None:
+    """Writes a window, over the row that was there."""
+    cursor.execute("INSERT OR REPLACE INTO forward_windows VALUES (?,?,?,?,?,?,?,?,?,?,?)", window)
+
+
+def due_windows(cursor: sqlite3.Cursor, before: float, after: float, limit: int) -> list[Window]:
+    """Windows that began at or before `before`, or after `after` (the clock was set back), oldest first."""
+    rows = cursor.execute(
+        "SELECT * FROM forward_windows WHERE window_at <= ? OR window_at > ? ORDER BY window_at, issue_id LIMIT ?",
+        (before, after, limit),
+    )
+    return [Window(*row) for row in rows.fetchall()]
+
+
+def open_windows(cursor: sqlite3.Cursor) -> tuple[int, int]:
+    """(windows, occurrences in them)."""
+    row = cursor.execute("SELECT count(*), coalesce(sum(events), 0) FROM forward_windows").fetchone()
+    return int(row[0]), int(row[1])
+
+
+def take_window(cursor: sqlite3.Cursor, window: Window) -> Window | None:
+    """Removes a window and returns it as it is now, or None when it is gone or has another exemplar since."""
+    row = cursor.execute(
+        "DELETE FROM forward_windows WHERE issue_id = ? AND window_at = ? AND exemplar = ? RETURNING *",
+        (window.issue_id, window.window_at, window.exemplar),
+    ).fetchone()
+    return Window(*row) if row else None
+
+
+def issue_line(cursor: sqlite3.Cursor, issue_id: int) -> tuple[str, str, str, str] | None:
+    """(hash, title, culprit, level) of an issue: what a summary says when no payload is left."""
+    row = cursor.execute("SELECT hash, title, culprit, level FROM issues WHERE id = ?", (issue_id,)).fetchone()
+    return (row[0], row[1], row[2], row[3]) if row else None
+
+
+def queued(cursor: sqlite3.Cursor, older_than: float | None = None) -> list[Queued]:
+    """All entries without their bodies, oldest first; only those created before `older_than` when given."""
+    rows = cursor.execute(
+        "SELECT id, priority, key, target, category, quantity, created_at, attempts, length(body) FROM outbox"
+        " WHERE created_at < ? ORDER BY id",
+        (older_than if older_than is not None else 1e18,),
+    )
+    return [Queued(*row) for row in rows.fetchall()]
+
+
+def bodies(cursor: sqlite3.Cursor, ids: Sequence[int]) -> list[bytes]:
+    """The bodies of entries, in the order of `ids`; entries that are gone are left out."""
+    rows = [cursor.execute("SELECT body FROM outbox WHERE id = ?", (number,)).fetchone() for number in ids]
+    return [row[0] for row in rows if row]
+
+
+def replace_body(cursor: sqlite3.Cursor, number: int, body: bytes, quantity: int) -> None:
+    """Gives an entry another body."""
+    cursor.execute("UPDATE outbox SET body = ?, quantity = ? WHERE id = ?", (body, quantity, number))
+
+
+def delete(cursor: sqlite3.Cursor, ids: Sequence[int]) -> None:
+    """Removes entries."""
+    cursor.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number in ids])
+
+
+def mark_tried(cursor: sqlite3.Cursor, ids: Sequence[int], tried: int) -> None:
+    """Notes before (1) or after (-1) a request that the receiver may know these entries."""
+    cursor.executemany("UPDATE outbox SET attempts = attempts + ? WHERE id = ?", [(tried, number) for number in ids])
+
+
+def oldest_created_at(cursor: sqlite3.Cursor) -> float | None:
+    """Wall clock time of the oldest unsent entry."""
+    row = cursor.execute("SELECT created_at FROM outbox ORDER BY id LIMIT 1").fetchone()
+    return float(row[0]) if row else None
+
+
+def add_report(cursor: sqlite3.Cursor, reason: str, category: str, quantity: int) -> None:
+    """Adds to what is to be reported upstream as discarded."""
+    cursor.execute(
+        "INSERT INTO forward_reports VALUES (?,?,0,?)"
+        " ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity",
+        (reason, category, quantity),
+    )
+
+
+def take_reports(cursor: sqlite3.Cursor) -> list[tuple[str, str, int]]:
+    """(reason, category, quantity) of all that is to be reported; from now on it counts as in flight."""
+    rows = cursor.execute("SELECT reason, category, quantity FROM forward_reports WHERE in_flight = 0").fetchall()
+    cursor.execute("UPDATE forward_reports SET in_flight = 1 WHERE in_flight = 0")
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def end_reports(cursor: sqlite3.Cursor) -> int:
+    """Forgets what is in flight; returns its quantity."""
+    row = cursor.execute("SELECT coalesce(sum(quantity), 0) FROM forward_reports WHERE in_flight = 1").fetchone()
+    cursor.execute("DELETE FROM forward_reports WHERE in_flight = 1")
+    return int(row[0])
+
+
+def has_reports(cursor: sqlite3.Cursor) -> bool:
+    """True when something is to be reported."""
+    return cursor.execute("SELECT 1 FROM forward_reports WHERE in_flight = 0 LIMIT 1").fetchone() is not None
+
+
+def count(cursor: sqlite3.Cursor, name: str, quantity: int) -> None:
+    """Adds to a total."""
+    cursor.execute(
+        "INSERT INTO forward_counts VALUES (?,?) ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity",
+        (name, quantity),
+    )
+
+
+def counts(cursor: sqlite3.Cursor) -> dict[str, int]:
+    """All totals."""
+    return {str(row[0]): int(row[1]) for row in cursor.execute("SELECT name, quantity FROM forward_counts").fetchall()}
