@@ -44,6 +44,7 @@ class Appender(Protocol):
 
     def append_rows(self, rows: Sequence[tuple[Any, ...]]) -> Any: ...
     def flush(self) -> Any: ...
+    def clear(self) -> Any: ...
 
 
 class Commit(NamedTuple):
@@ -156,7 +157,7 @@ class Segment:
 
     def abandon(self) -> None:
         """Lets go of the file without a checkpoint; whatever was committed stays in its WAL."""
-        self._events = self._items = None
+        self._drop_appenders()
         with suppress(duckdb.Error):
             self._connection.execute("ROLLBACK")
         with suppress(duckdb.Error):
@@ -209,9 +210,17 @@ class Segment:
             raise Unavailable(f"{self.path.name}: {str(error).splitlines()[0]}") from error
 
     def _roll_back(self) -> None:
-        self._events = self._items = None
+        self._drop_appenders()
         with suppress(duckdb.Error):
             self._connection.execute("ROLLBACK")
+
+    def _drop_appenders(self) -> None:
+        """DuckDB warns about rows that are neither flushed nor cleared."""
+        for appender in (self._events, self._items):
+            if appender is not None:
+                with suppress(duckdb.Error):
+                    appender.clear()
+        self._events = self._items = None
 
     def _insert_progress(self, commit: Commit, events: int, items: int, stored: int) -> None:
         self._connection.execute(
@@ -242,7 +251,7 @@ class Segment:
     def checkpoint(self) -> None:
         """Moves the WAL into the file, then reads the counts back through a fresh attach. Raises Unavailable (the
         rows are safe in the WAL, try again), Damaged."""
-        self._events = self._items = None
+        self._drop_appenders()
         try:
             self._connection.execute(f"CHECKPOINT {self.alias}")
         except duckdb.TransactionException as error:

@@ -1,0 +1,248 @@
+"""Commit, position, issues, ledger, restart."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from collector.model.event import Digested, ItemRow
+from collector.model.outcome import FILTERED, Outcome
+from collector.model.received import START, Position
+from collector.store.buckets import IssueRate
+from collector.store.delta import NEW, AppliedBatch
+from collector.store.settings import StoreSettings
+from collector.store.store import Store
+from tests.helpers.digested import NOW, event, record, records
+from tests.store.conftest import Opener, kill
+
+
+def issues(store: Store) -> list[tuple[object, ...]]:
+    return store._state.rows("SELECT short_id, count, users, title, status FROM issues ORDER BY id")
+
+
+def balance(store: Store) -> int:
+    status = store.status()
+    return status.ledger["stored"] + status.ledger["summarised"] + sum(status.dropped.values())
+
+
+def test_a_commit_moves_the_position_and_returns_what_was_new(open_store: Opener) -> None:
+    store = open_store()
+    assert store.position == START
+    done = store.commit(records(1, 20, issues=3))
+    assert (done.position, done.stored, done.duplicates) == (Position(7, 20, 20), 20, 0)
+    assert [one.short_no for one in done.new_issues] == [1, 2, 3]
+    assert store.position == Position(7, 20, 20)
+
+
+def test_issue_state_is_exact(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 20, issues=2))
+    assert issues(store) == [
+        ("SHOP-1", 10, 7, "ValueError: bug 2", "unresolved"),
+        ("SHOP-2", 10, 7, "ValueError: bug 1", "unresolved"),
+    ]
+
+
+def test_the_payload_comes_back_byte_for_byte(open_store: Opener) -> None:
+    store = open_store()
+    rows = [event(1), event(2, payload=b"{}"), event(3, payload=bytes(range(256)) * 400)]
+    store.commit([record(n, row) for n, row in enumerate(rows, 1)])
+    assert [store.payload(row.event_id, 42) for row in rows] == [row.payload for row in rows]
+    assert store.payload(rows[0].event_id, 43) is None
+    assert store.payload(f"{99:032x}", 42) is None
+
+
+def test_everything_is_there_after_a_crash(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 30))
+    before = (issues(store), store.status().ledger, store.position)
+    kill(store)
+    again = open_store()
+    assert (issues(again), again.status().ledger, again.position) == before
+    assert again.payload(f"{17:032x}", 42) is not None
+
+
+def test_a_batch_sent_again_is_passed_over(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 10))
+    done = store.commit(records(5, 15))
+    assert (done.stored, done.duplicates, done.position) == (5, 0, Position(7, 15, 15))
+    assert balance(store) == 15
+
+
+def test_an_event_id_sent_twice_is_stored_once_and_counted(open_store: Opener) -> None:
+    store = open_store()
+    store.commit([record(1, event(1), before=0)])
+    done = store.commit([record(2, event(1), event(2), event(2), before=1)])
+    assert (done.stored, done.duplicates) == (1, 2)
+    assert store.status().dropped == {"invalid:duplicate": 2}
+    assert balance(store) == store.position.total == 4
+
+
+def test_a_duplicate_is_recognised_after_a_restart(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 10))
+    store.close()
+    again = open_store()
+    assert again.commit([record(11, event(4), before=10)]).duplicates == 1
+
+
+def test_the_same_event_id_of_two_projects_is_two_events(open_store: Opener) -> None:
+    store = open_store(slugs={42: "shop", 43: "blog"})
+    done = store.commit([record(1, event(1), event(1, project_id=43), before=0)])
+    assert (done.stored, done.duplicates) == (2, 0)
+    assert [row[0] for row in issues(store)] == ["SHOP-1", "BLOG-1"]
+
+
+def test_outcomes_and_items_reach_ledger_and_tables(open_store: Opener) -> None:
+    store = open_store()
+    item = ItemRow(42, "session", NOW, f"{1:032x}", '{"type":"session"}', b'{"sid":"1"}')
+    outcome = Outcome(42, FILTERED, "browser-extensions", "error", 1, NOW)
+    bytes_of_one = Outcome(42, FILTERED, "browser-extensions", "attachment", 900, NOW, items=0)
+    store.commit([record(1, event(1), items=(item,), outcomes=(outcome, bytes_of_one), before=0)])
+    status = store.status()
+    assert status.ledger["stored"] == 2
+    assert status.dropped == {"filtered:browser-extensions": 1}
+    assert balance(store) == store.position.total == 3
+    assert store._state.rows("SELECT category, quantity, items FROM outcomes ORDER BY category") == [
+        ("attachment", 900, 0),
+        ("error", 1, 1),
+    ]
+
+
+def test_a_record_whose_parts_do_not_add_up_still_balances(open_store: Opener) -> None:
+    store = open_store()
+    store.commit([Digested(Position(7, 1, 3), 3, events=[event(1)])])
+    assert store.status().dropped == {"invalid:internal": 2}
+    assert balance(store) == 3
+
+
+def test_the_first_known_hash_decides_and_all_hashes_are_attached(open_store: Opener) -> None:
+    store = open_store()
+    a, b, c, d = (f"{n:032x}" for n in (1, 2, 3, 4))
+    store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
+    store.commit([record(3, event(3, hashes=[c, b, a])), record(4, event(4, hashes=[c]))])
+    store.commit([record(5, event(5, hashes=[d], secondary_hashes=[a])), record(6, event(6, hashes=[d]))])
+    assert store._state.rows("SELECT hash, issue_id FROM hashes ORDER BY hash") == [(a, 1), (b, 2), (c, 2), (d, 1)]
+    assert [row[:2] for row in issues(store)] == [("SHOP-1", 3), ("SHOP-2", 3)]
+
+
+def test_the_title_is_that_of_the_newest_event(open_store: Opener) -> None:
+    store = open_store()
+    store.commit([record(1, event(1, title="old")), record(2, event(2, title="new"))])
+    assert issues(store)[0][3] == "new"
+    store.commit([record(3, event(3, title="newer", level="fatal"))])
+    assert store._state.rows("SELECT title, level FROM issues") == [("newer", "fatal")]
+
+
+def test_a_resolved_issue_that_comes_back_is_reopened_once(open_store: Opener) -> None:
+    seen: list[list[int]] = []
+    store = open_store(on_apply=[lambda _, batch: seen.append([one.flags for one in batch.delta.occurrences])])
+    store.commit([record(1, event(1))])
+    with store._state.transaction() as cursor:
+        cursor.execute("UPDATE issues SET status = 'resolved'")
+    store.close()
+    again = open_store(on_apply=[lambda _, batch: seen.append([one.flags for one in batch.delta.occurrences])])
+    again.commit([record(2, event(2)), record(3, event(3))])
+    assert seen == [[NEW], [2, 0]]
+    assert issues(again)[0][4] == "unresolved"
+
+
+def test_users_are_exact_up_to_the_bound_and_estimated_beyond(open_store: Opener) -> None:
+    store = open_store(StoreSettings(max_users_per_issue=256))
+    for first in range(0, 5000, 500):
+        store.commit([record(n + 1, event(n + 1, user_id=f"u{n}")) for n in range(first, first + 500)])
+    users = store._state.rows("SELECT users FROM issues")[0][0]
+    assert abs(users - 5000) < 5000 * 0.25  # four standard errors of 256 minimum values
+    assert store._state.rows("SELECT count(*) FROM issue_users") == [(256,)]
+
+
+def test_callbacks_run_in_the_transaction_and_again_for_what_sqlite_missed(open_store: Opener) -> None:
+    def count(cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
+        cursor.execute("INSERT OR REPLACE INTO forward_state VALUES (?, ?)", (str(batch.no), batch.replayed))
+        bodies.extend(batch.payload(one) for one in batch.delta.occurrences)
+
+    bodies: list[bytes | None] = []
+    store = open_store(on_apply=[count])
+    store.commit(records(1, 2))
+    with store._state.transaction() as cursor:  # as if the second transaction had never happened
+        cursor.execute("DELETE FROM forward_state")
+        for table in ("issues", "hashes", "ledger", "commits", "issue_hours", "issue_users"):
+            cursor.execute(f"DELETE FROM {table}")
+        cursor.execute("DELETE FROM meta WHERE key LIKE 'mark_%'")
+    kill(store)
+    again = open_store(on_apply=[count])
+    assert again._state.rows("SELECT key, value FROM forward_state") == [("1", 1)]
+    assert bodies == [event(1, 2, NOW + 0.001).payload, event(2, 3, NOW + 0.002).payload] * 2
+    assert balance(again) == 2
+
+
+def test_a_failing_callback_leaves_the_delta_for_later(open_store: Opener) -> None:
+    def fail(cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
+        raise RuntimeError("planted")
+
+    store = open_store(on_apply=[fail])
+    with pytest.raises(RuntimeError, match="planted"):
+        store.commit(records(1, 3))
+    kill(store)
+    again = open_store()
+    assert balance(again) == 3
+    assert again.position == Position(7, 3, 3)
+
+
+def test_beyond_its_rate_an_issue_is_counted_without_payload(open_store: Opener) -> None:
+    store = open_store(rates={42: IssueRate(1.0, 5)})
+    storm = [record(n, event(n, 1, NOW + n / 1000)) for n in range(1, 101)]
+    done = store.commit([*storm, record(101, event(101, 2, NOW), before=100)])
+    assert (done.stored, done.summarised) == (7, 94)
+    assert [row[1] for row in issues(store)] == [100, 1]
+    assert store.payload(f"{1:032x}", 42) is not None
+    assert store.payload(f"{99:032x}", 42) is None
+    assert store.payload(f"{101:032x}", 42) is not None
+    assert balance(store) == 101
+
+
+def test_a_text_that_cannot_be_written_does_not_take_its_neighbours_along(open_store: Opener) -> None:
+    store = open_store()
+    done = store.commit(
+        [record(1, event(1)), record(2, event(2, message="lone \ud800 surrogate")), record(3, event(3))]
+    )
+    assert done.stored == 3
+    assert store.position.seq == 3
+
+
+def test_a_record_that_cannot_be_stored_is_set_aside_and_counted(open_store: Opener) -> None:
+    store = open_store()
+    store.commit([record(1, event(1)), record(2, event(2, project_id=-5)), record(3, event(3))])
+    status = store.status()
+    assert status.ledger["stored"] == 2
+    assert status.dropped == {"invalid:internal": 1}
+    assert status.quarantine == ["record-7-2.bin", "record-7-2.txt"]
+    assert store.position.seq == 3
+
+
+def test_a_record_that_could_not_be_digested_is_kept_with_its_reason(open_store: Opener, tmp_path: Path) -> None:
+    store = open_store()
+    outcome = Outcome(42, "invalid", "internal", "error", 1, NOW)
+    store.commit([Digested(Position(7, 1, 1), 1, outcomes=[outcome], damaged=b"\x00raw", why="too deep")])
+    assert (tmp_path / "data/quarantine/record-7-1.bin").read_bytes() == b"\x00raw"
+    assert (tmp_path / "data/quarantine/record-7-1.txt").read_text() == "too deep\n"
+    assert balance(store) == 1
+
+
+def test_released_follows_only_a_checkpoint(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 10))
+    assert store.released == START
+    assert store.checkpoint() == Position(7, 10, 10)
+    store.commit(records(11, 12))
+    assert store.released == Position(7, 10, 10)
+
+
+def test_a_new_spool_starts_a_new_epoch_and_the_base_keeps_the_ledger_balanced(open_store: Opener) -> None:
+    store = open_store()
+    store.commit(records(1, 10))
+    store.commit([record(1, event(100), epoch=8, before=0)])
+    assert store.position == Position(8, 1, 1)
+    assert store.status().epoch_base == 10
+    assert balance(store) == 10 + store.position.total
