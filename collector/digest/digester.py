@@ -1,0 +1,232 @@
+"""One spool record through the stages: open, normalise, filter, scrub, group, row."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from collector.digest.about import About, Invalid, Normalised
+from collector.digest.enrich import Enrichment
+from collector.digest.items import ITEM_RULES
+from collector.digest.lazy import LazyEvent
+from collector.digest.normalise import Normaliser
+from collector.digest.project import ProjectRules, Stages
+from collector.digest.row import RowView, event_row
+from collector.digest.settings import DigestSettings
+from collector.digest.times import seconds_of
+from collector.errors import ProtocolError
+from collector.group.view import decode
+from collector.model.envelope import Envelope, Item
+from collector.model.event import Digested, EventRow, ItemRow
+from collector.model.outcome import DAMAGED, FILTERED, INVALID, Outcome
+from collector.model.received import Position, Received
+from collector.protocol.kinds import counts_of
+from collector.protocol.limits import LimitSettings
+from collector.protocol.records import open_body
+from collector.protocol.reports import read_report
+
+EVENT_ITEMS = frozenset(("event", "feedback", "user_report_v2", "security", "raw_security"))
+LEDGER_DOOR = "ledger"
+SECONDS_PER_DAY = 86400.0
+
+_LEDGER = msgspec.msgpack.Decoder(list[Outcome])
+
+
+class Digester:
+    """Turns spool records into rows and outcomes. One per worker; not safe to share between threads."""
+
+    def __init__(
+        self,
+        projects: Mapping[int, ProjectRules],
+        settings: DigestSettings,
+        limits: LimitSettings,
+        enrichment: Enrichment | None = None,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._normaliser = Normaliser(enrichment or Enrichment())
+        self._stages = {project_id: Stages(rules) for project_id, rules in projects.items()}
+        self._other = Stages(ProjectRules())
+
+    def digest(self, position: Position, received: Received, body: bytes) -> Digested:
+        """What becomes of one record. Never raises: a record that cannot be digested comes back with `damaged` set.
+
+        Holds: len(events) + len(items) + sum(outcome.items) == received.quantity.
+        """
+        digested = Digested(position, received.quantity)
+        try:
+            if received.door == LEDGER_DOOR:
+                digested.outcomes = _LEDGER.decode(body)
+            else:
+                self._envelope(digested, received, body)
+            assert _quantity(digested) == received.quantity, "the record's quantity"
+        except Exception as error:  # the door of a spool record: whatever is wrong with one must not stop the others
+            return self._damaged(position, received, body, error)
+        return digested
+
+    def _damaged(self, position: Position, received: Received, body: bytes, error: Exception) -> Digested:
+        reason = error.reason if isinstance(error, ProtocolError) else "internal"
+        why = f"{type(error).__name__} in a record of door {received.door!r} ({reason})"
+        category = "default" if received.door == LEDGER_DOOR else "error"
+        lost = Outcome(received.project_id, INVALID if isinstance(error, ProtocolError) else DAMAGED, reason, category,
+                       received.quantity, received.received_at, received.quantity, received.public_key)  # fmt: skip
+        return Digested(position, received.quantity, outcomes=[lost], damaged=bytes(body), why=why)
+
+    def _envelope(self, digested: Digested, received: Received, body: bytes) -> None:
+        envelope = open_body(received, body, self._limits)
+        record = Record(self, digested, received, envelope)
+        for index, item in enumerate(envelope.items):
+            if index not in received.skip:
+                record.item(index, item)
+
+    def stages(self, project_id: int) -> "Stages":
+        """The compiled rules of a project; those of no project for one that is no longer configured."""
+        return self._stages.get(project_id, self._other)
+
+
+class Record:
+    """The items of one envelope on their way into one Digested."""
+
+    def __init__(self, digester: Digester, digested: Digested, received: Received, envelope: Envelope) -> None:
+        self.digester = digester
+        self.digested = digested
+        self.received = received
+        self.headers = envelope.headers
+        self.stages = digester.stages(received.project_id)
+        self.sent_at = seconds_of(envelope.headers.get("sent_at")) if envelope.headers.get("sent_at") else None
+        self.event_id = _hex_id(received.event_id) or _hex_id(envelope.headers.get("event_id"))
+        self.has_event = False
+
+    def item(self, index: int, item: Item) -> None:
+        """One item becomes an event, an item row or an outcome: exactly one of them."""
+        try:
+            if item.type == "client_report":
+                self._client_report(item)
+            elif item.type in EVENT_ITEMS:
+                self._event(index, item)
+            else:
+                self._other(index, item)
+        except Invalid as invalid:
+            self._drop(item, INVALID, invalid.reason)
+
+    def _about(self, index: int, item: Item, event_id: str) -> About:
+        received = self.received
+        return About(
+            event_id=event_id,
+            project_id=received.project_id,
+            received_at=received.received_at,
+            item="feedback" if item.type == "user_report_v2" else item.type,
+            sent_at=self.sent_at,
+            client_ip=received.remote_addr,
+            client=received.client,
+            infer_ip=self.stages.infer_ip,
+            retention_days=round(self.digester._settings.max_event_age / SECONDS_PER_DAY),
+        )
+
+    def _event(self, index: int, item: Item) -> None:
+        if self.has_event:
+            raise Invalid("duplicate_item", "an envelope holds one event")
+        self.has_event = True
+        payload = bytes(item.payload)
+        event_id = self.event_id or _payload_id(payload) or _made_id(self.digested.position, index)
+        about = self._about(index, item, event_id)
+        normalised = self.digester._normaliser.normalise(payload, about)
+        reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
+        if reason is not None:
+            self._drop(item, FILTERED, reason)
+            return
+        self.digested.events.append(self._row(normalised, about))
+
+    def _row(self, normalised: Normalised, about: About) -> EventRow:
+        payload = self.stages.scrub_event(normalised.payload)
+        view = decode(payload, RowView)
+        return event_row(view, payload, about.project_id, about.event_id, self.stages.group(view))
+
+    def _other(self, index: int, item: Item) -> None:
+        received, payload = self.received, bytes(item.payload)
+        about = self._about(index, item, self.event_id or _made_id(self.digested.position, index))
+        if item.type == "transaction":
+            normalised = self.digester._normaliser.normalise(payload, about)
+            reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
+            payload = normalised.payload
+        else:
+            rule = ITEM_RULES.get(item.type)
+            payload = rule(payload, about) if rule is not None else payload
+            reason = self._filter(item, payload, about)
+        if reason is not None:
+            self._drop(item, FILTERED, reason)
+            return
+        headers = msgspec.json.encode(item.headers).decode()
+        self.digested.items.append(
+            ItemRow(
+                received.project_id,
+                item.type,
+                received.received_at,
+                self.event_id,
+                headers,
+                self.stages.scrub_item(payload, item.type),
+            )
+        )
+
+    def _filter(self, item: Item, payload: bytes, about: About) -> str | None:
+        if item.type not in ("session", "sessions"):
+            return None
+        return self.stages.filters.match(msgspec.json.decode(payload), about.client_ip, "session")
+
+    def _client_report(self, item: Item) -> None:
+        received = self.received
+        self.digested.items.append(
+            ItemRow(received.project_id, item.type, received.received_at, "", "{}", bytes(item.payload))
+        )
+        self.digested.outcomes.extend(
+            read_report(item.payload, received.project_id, received.public_key, received.received_at)
+        )
+
+    def _drop(self, item: Item, outcome: str, reason: str) -> None:
+        """Count an item that is not kept, under each of its categories; it stands for one ledger item."""
+        received = self.received
+        for place, (category, quantity) in enumerate(counts_of(item)):
+            self.digested.outcomes.append(
+                Outcome(
+                    received.project_id,
+                    outcome,
+                    reason,
+                    category,
+                    quantity,
+                    received.received_at,
+                    0 if place else 1,
+                    received.public_key,
+                )
+            )
+
+
+class _Id(msgspec.Struct):
+    event_id: Any = None
+
+
+_ID = msgspec.json.Decoder(_Id)
+
+
+def _payload_id(payload: bytes) -> str:
+    try:
+        return _hex_id(_ID.decode(payload).event_id)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _hex_id(value: Any) -> str:
+    """32 lower-case hex digits, or "" when `value` is no id."""
+    if not isinstance(value, str):
+        return ""
+    digits = value.replace("-", "").lower()
+    return digits if len(digits) == 32 and not digits.strip("0123456789abcdef") else ""
+
+
+def _made_id(position: Position, index: int) -> str:
+    """The id of an event that has none: the same each time the record is digested, so that it is stored once."""
+    return hashlib.blake2b(f"{position}/{index}".encode(), digest_size=16).hexdigest()
+
+
+def _quantity(digested: Digested) -> int:
+    return len(digested.events) + len(digested.items) + sum(outcome.items for outcome in digested.outcomes)

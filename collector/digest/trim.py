@@ -1,0 +1,90 @@
+"""Free-form values ("bags": variables, extra, contexts, request data) under a limit of bytes and depth.
+
+The limit is counted as Sentry counts it, so that both cut at the same place: each text costs its UTF-8 bytes plus
+three, each number its digits plus one, each container three; keys are free. A container at the depth limit becomes
+its JSON text. Observed figures: reference protocol, E4.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from collector.digest.remarks import Path, Remarks
+
+Bag = tuple[int, int]  # bytes, depth
+
+
+def fits(raw: bytes, bag: Bag) -> bool:
+    """Whether `raw` (JSON) is certainly within `bag`, told without parsing it.
+
+    Every leaf costs at most its JSON text and one byte per container more; a value cannot be deeper than it has
+    opening brackets. False only means: look closely.
+    """
+    brackets = raw.count(b"{") + raw.count(b"[")
+    return brackets < bag[1] and len(raw) + 2 * brackets + 2 <= bag[0]
+
+
+class Trimmer:
+    """Trims one bag. `left` is what remains of each limit that applies, outermost first."""
+
+    def __init__(self, remarks: Remarks) -> None:
+        self.remarks = remarks
+        self.left: list[int] = []
+        self.changed = False
+
+    def bag(self, value: Any, bag: Bag, path: list[str | int], item: Bag | None = None) -> Any:
+        """`value` within `bag`; its direct members within `item` too. Sets `changed` when something was cut."""
+        self.left.append(bag[0])
+        trimmed = self._value(value, bag[1], path, item)
+        self.left.pop()
+        return trimmed
+
+    def _spend(self, cost: int) -> None:
+        self.left = [max(0, left - cost) for left in self.left]
+
+    def _value(self, value: Any, depth: int, path: list[str | int], item: Bag | None = None) -> Any:
+        """One value `depth` levels above the floor."""
+        if isinstance(value, dict | list):
+            if depth <= 1 and value:
+                self.changed = True
+                return self._text(msgspec.json.encode(value).decode(), path)
+            kept = self._members(value, depth, path, item)
+            self._spend(3)
+            return kept
+        if isinstance(value, str):
+            return self._text(value, path)
+        self._spend(5 if value is None or value is True else 6 if value is False else len(repr(value)) + 1)
+        return value
+
+    def _text(self, text: str, path: Path) -> str:
+        room = min(self.left)
+        if len(text) > room:
+            self.changed = True
+            self.remarks.cut(path, len(text), max(room, 3))
+            text = text[: max(room - 3, 0)] + "..."[: max(room, 0)]
+        self._spend(len(text.encode("utf-8", "replace")) + 3)
+        return text
+
+    def _members(self, value: Any, depth: int, path: list[str | int], item: Bag | None) -> Any:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        kept: dict[Any, Any] = {}
+        for key in keys:
+            if min(self.left) == 0:
+                self.changed = True
+                self.remarks.shortened(path, len(value))
+                break
+            path.append(key)
+            if item:
+                kept[key] = self.bag(value[key], (item[0], min(item[1], depth - 1)), path)
+            else:
+                kept[key] = self._value(value[key], depth - 1, path)
+            path.pop()
+        return kept if isinstance(value, dict) else list(kept.values())
+
+
+def trim_raw(raw: Raw, bag: Bag, remarks: Remarks, path: list[str | int], item: Bag | None = None) -> Raw:
+    """The bag in `raw` within its limits; the very same object when nothing had to be cut."""
+    trimmer = Trimmer(remarks)
+    trimmed = trimmer.bag(msgspec.json.decode(raw), bag, path, item)
+    return Raw(msgspec.json.encode(trimmed)) if trimmer.changed else raw
