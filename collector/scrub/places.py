@@ -1,0 +1,155 @@
+"""A Place: one field path with everything known about it, made once and found again by a dictionary step per level.
+
+What rules apply to a field depends on its path and types only, so it is worked out when a path is first seen. Places in
+lists are shared by all elements unless a selector asks for an index. The memory is bounded: beyond MAX_PLACES the tree
+is grown anew.
+"""
+
+from typing import Any
+
+from collector.scrub.rules import Application, Rule
+from collector.scrub.schema import FREE_NO, Node
+from collector.scrub.selectors import NO
+from collector.scrub.selectors import Step as Level
+from collector.scrub.text import Keys, Step
+
+MAX_PLACES = 20_000
+
+STRING, NUMBER, BOOLEAN, ARRAY, OBJECT, NULL = "string", "number", "boolean", "array", "object", "null"
+KIND_OF: dict[type, str] = {
+    str: STRING, int: NUMBER, float: NUMBER, bool: BOOLEAN, list: ARRAY, dict: OBJECT, type(None): NULL,
+}  # fmt: skip
+_BASIC = {kind: frozenset((kind,)) for kind in KIND_OF.values()}
+
+
+class Grown:
+    """How many places a tree has, and what it was grown for."""
+
+    __slots__ = ("by_index", "count", "keys", "plans", "programs")
+
+    def __init__(self, programs: list[list[Application]], keys: Keys) -> None:
+        self.programs = programs
+        self.keys = keys
+        self.count = 0
+        self.by_index = any(application.selector.uses_index for program in programs for application in program)
+        self.plans: dict[tuple[Any, ...], tuple[Step, ...]] = {}
+
+
+class Place:
+    """A field path: `steps` is what happens to a text there, `drops` the rules that take any other value away."""
+
+    __slots__ = ("drops", "grown", "kids", "level", "node", "parent", "pii", "steps")
+
+    def __init__(self, grown: Grown, node: Node, level: Level, kind: str, parent: "Place | None") -> None:
+        self.grown = grown
+        self.node = node
+        self.pii = node.pii
+        self.level = level
+        self.parent = parent
+        self.kids: dict[tuple[str | int, str], Place] = {}
+        self.steps: tuple[Step, ...] = ()
+        self.drops: tuple[Rule, ...] = ()
+        grown.count += 1
+        if self.pii != NO and kind not in (NULL, BOOLEAN):
+            self._plan(kind)
+
+    def key(self, key: str, kind: str, value: Any = None) -> "Place":
+        """The place under a key, for a value of that kind."""
+        found = self.kids.get((key, kind))
+        if found is not None and found.node.by_type is None:
+            return found
+        node = self.node.field(key)
+        if node.by_type is None:
+            return found or self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+        named = value.get("type") if isinstance(value, dict) else None
+        node = node.by_type.get(named if isinstance(named, str) and named else key, Node(node.pii))
+        return self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+
+    def item(self, number: int, kind: str) -> "Place":
+        """The place of a list element."""
+        name = number if self.grown.by_index else -1
+        found = self.kids.get((name, kind))
+        if found is not None:
+            return found
+        node = self.node.item
+        return self._grow((name, kind), node, Level(None, number, _types(node, kind)), kind)
+
+    def pair(self, key: str, kind: str) -> "Place":
+        """The place of the value in a [key, value] pair of a list: the list seen as an object."""
+        found = self.kids.get((key, kind))
+        if found is not None:
+            return found
+        node = self.node.field(key)
+        return self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+
+    def _grow(self, name: tuple[str | int, str], node: Node, level: Level, kind: str) -> "Place":
+        if self.grown.count > MAX_PLACES:
+            self.grown.count = 0
+            root: Place = self
+            while root.parent is not None:
+                root = root.parent
+            root.kids.clear()
+        made = self.kids[name] = Place(self.grown, node, level, kind, self)
+        return made
+
+    def _levels(self) -> list[Level]:
+        levels = [self.level]
+        above = self.parent
+        while above is not None:
+            levels.append(above.level)
+            above = above.parent
+        levels.reverse()
+        return levels
+
+    def _plan(self, kind: str) -> None:
+        levels = self._levels()
+        key = (self.level.key or "").encode("utf-8", "surrogatepass")
+        steps: list[Step] = []
+        drops: list[Rule] = []
+        for program in self.grown.programs:
+            for application in program:
+                if not application.selector.matches(levels, self.pii):
+                    continue
+                for rule in application.rules:
+                    if kind == STRING:
+                        steps += text_steps(rule, key)
+                    elif drops_value(rule, key):
+                        drops.append(rule)
+        shared = tuple((step.rule.origin, id(step.rule), id(step.pattern)) for step in steps)
+        self.steps = self.grown.plans.setdefault(shared, tuple(steps))
+        self.drops = tuple(drops[:1])
+
+
+def text_steps(rule: Rule, key: bytes) -> list[Step]:
+    """What a rule does to a text under a key."""
+    if rule.anything and rule.removes:
+        return [Step(rule, None)]
+    steps: list[Step] = []
+    for pattern in rule.patterns:
+        if pattern.where != "value" and pattern.regex.search(key):
+            steps.append(Step(rule, None))
+        elif pattern.where != "key":
+            steps.append(Step(rule, pattern))
+    return steps
+
+
+def drops_value(rule: Rule, key: bytes) -> bool:
+    """Whether a rule takes a number, list or object under a key away."""
+    if rule.anything:
+        return True
+    return any(pattern.where != "value" and pattern.regex.search(key) for pattern in rule.patterns)
+
+
+def _types(node: Node, kind: str) -> frozenset[str]:
+    if not node.types:
+        return _BASIC[kind]
+    return node.types
+
+
+def root_place(programs: list[list[Application]], keys: Keys, schema: Node) -> Place:
+    """The place of a whole item."""
+    grown = Grown(programs, keys)
+    return Place(grown, schema, Level(None, None, schema.types or _BASIC[OBJECT]), OBJECT, None)
+
+
+NOWHERE = Place(Grown([], Keys()), FREE_NO, Level(None, None, frozenset()), NULL, None)
