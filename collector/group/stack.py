@@ -115,7 +115,7 @@ class StackReader:
         )
 
     def _is_lonely(self, look: Look) -> bool:
-        """Whether the only frame of a script says nothing: it has no function (the older configuration had it inverted)."""
+        """Whether the only frame of a script says nothing, for want of a function (the older configuration inverts it)."""
         if look.family != "javascript" or look.function:
             return False
         return has_url_origin(look.abs_path, files_too=True) == self.legacy
