@@ -11,7 +11,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from collector.accept.settings import IngestSettings
+from collector.digest.settings import DigestSettings
 from collector.errors import ConfigError
+from collector.filter.settings import FilterSettings
+from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.model.project import ProjectSettings
 from collector.model.settings import (
     DataSettings,
@@ -26,6 +30,10 @@ from collector.model.settings import (
     encode_typed,
 )
 from collector.model.shape import bare, fill, help_of, is_table, leaves, table_list
+from collector.protocol.limits import LimitSettings
+from collector.query.settings import QuerySettings
+from collector.spool.settings import SpoolSettings
+from collector.store.settings import RetentionSettings, StoreSettings
 
 ENV_PREFIX = "COLLECTOR_"
 
@@ -52,6 +60,9 @@ class LogSettings(Settings):
 class ProjectConfig(ProjectSettings):
     """A project with the tables of all rooms."""
 
+    filters: FilterSettings = FilterSettings()
+    forward: ForwardSettings = ForwardSettings()
+
 
 class Config(Settings):
     """The whole configuration, in flow order."""
@@ -60,6 +71,14 @@ class Config(Settings):
     data: DataSettings = DataSettings()
     process: ProcessSettings = ProcessSettings()
     log: LogSettings = LogSettings()
+    ingest: IngestSettings = IngestSettings()
+    limits: LimitSettings = LimitSettings()
+    spool: SpoolSettings = SpoolSettings()
+    digest: DigestSettings = DigestSettings()
+    store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
+    query: QuerySettings = QuerySettings()
+    upstream: UpstreamSettings = UpstreamSettings()
     project: Annotated[list[ProjectConfig], Help("the projects; none: one is made and kept in the data folder")] = []
 
     def to_bytes(self) -> bytes:

@@ -12,8 +12,9 @@ may always be sent again. `checkpoint` returns what may be removed from the spoo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import structlog
@@ -354,12 +355,12 @@ class Store:
         """Rotation, retention, a checkpoint when one is due; call it every second or so. Returns `released`.
         Raises Unavailable, Damaged as `checkpoint` does."""
         self._drain_backlog()
-        self._retention.run()
         max_bytes = min(
             int(self._settings.max_segment_bytes), max(1 << 20, int(self._retention_settings.max_bytes) // 4)
         )
         if self._segments.rotation_due(max_bytes):
             self._rotate()
+        self._retention.run()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
         if due and self._segments.active.wal_bytes:
             self.checkpoint()
@@ -371,6 +372,7 @@ class Store:
                 return
             place = self._segments.active.progress
             self._guarded(self._segments.active, self._segments.rotate)
+        self._checkpointed_at = self._clock.monotonic()
         self._drain_backlog()
         if not self._backlog:
             self._state.release(place.no, place.position)
@@ -414,6 +416,18 @@ class Store:
             return row.payload if row is not None else self._payload_of(one)
 
         return payload
+
+    def recent_issues(self, limit: int) -> list[dict[str, Any]]:
+        """The issues seen last, newest first: short_id, title, culprit, level, count, last_seen (ISO-8601)."""
+        rows = self._state.rows(
+            "SELECT short_id, title, culprit, level, count, last_seen FROM issues ORDER BY last_seen DESC LIMIT ?",
+            (limit,),
+        )
+        return [
+            {"short_id": row[0], "title": row[1], "culprit": row[2], "level": row[3], "count": row[4],
+             "last_seen": datetime.fromtimestamp(row[5], UTC).isoformat(timespec="seconds")}
+            for row in rows
+        ]  # fmt: skip
 
     def status(self) -> StoreStatus:
         """Figures for status, health and metrics."""

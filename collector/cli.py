@@ -1,0 +1,211 @@
+"""The commands: argument parsing and printing, no logic.
+
+Exit codes: 0 done, 1 the answer is no, 64 usage, 70 internal, 73 data folder in use, 78 configuration.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from collector import __version__
+from collector.config import Config, example, load
+from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
+
+DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
+CONFIG_NAMES = ("collector.toml", "config.example.toml")
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with our exit code for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the mistake, exit 64."""
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(USAGE)
+
+
+def _config(args: argparse.Namespace) -> Config:
+    overrides: dict[str, Any] = {}
+    if getattr(args, "address", None):
+        overrides["listen.address"] = args.address
+    if args.data_dir:
+        overrides["data.dir"] = str(Path(args.data_dir).resolve())
+    return load(_config_path(args), os.environ, overrides)
+
+
+def _config_path(args: argparse.Namespace) -> Path:
+    if args.config:
+        return Path(args.config)
+    if named := os.environ.get("COLLECTOR_CONFIG"):
+        return Path(named)
+    for name in CONFIG_NAMES:
+        if Path(name).exists():
+            return Path(name)
+    raise ConfigError([f"--config is not given, COLLECTOR_CONFIG is not set, and there is no {CONFIG_NAMES[0]} here"])
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Run the collector."""
+    from collector.machine.logs import set_up_logs
+    from collector.serve import serve as run
+
+    config = _config(args)
+    set_up_logs(config.log.level)
+    start_thread = None
+    if config.process.worker == "thread":
+        from collector.work import work_on
+
+        start_thread = work_on
+    return run(config, start_thread)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Validate a configuration: every mistake in one go."""
+    if args.example:
+        print(example(), end="")
+        return DONE
+    try:
+        path = _config_path(args)
+        _config(args)
+    except ConfigError as error:
+        if args.json:
+            print(json.dumps({"valid": False, "mistakes": error.mistakes}))
+        else:
+            for mistake in error.mistakes:
+                print(mistake, file=sys.stderr)
+        return CONFIG
+    print(json.dumps({"valid": True, "mistakes": []}) if args.json else f"{path}: no mistakes")
+    return DONE
+
+
+def dsn(args: argparse.Namespace) -> int:
+    """Print the DSN of every project."""
+    from collector.machine.disk import RealDisk
+    from collector.serve import dsn_lines, with_default_project
+
+    config = with_default_project(_config(args), RealDisk())
+    for line in dsn_lines(config, _address(config)):
+        print(line)
+    return DONE
+
+
+def _address(config: Config) -> str:
+    """The address in use: a running collector knows the port that 0 stands for."""
+    if not config.listen.address.endswith(":0"):
+        return config.listen.address
+    try:
+        document = _ask(config, "status", None, 5.0)
+    except Unavailable:
+        return config.listen.address
+    return str(document["address"])
+
+
+def _ask(config: Config, kind: str, body: Any, timeout_seconds: float) -> Any:
+    from collector.machine.link import ask
+    from collector.serve import control_address
+
+    folder = Path(config.data.dir)
+    if not (folder / "tmp").is_dir():
+        raise Unavailable(f"collector: not running (no data folder {folder})")
+    return ask(control_address(folder), kind, body, timeout_seconds)
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show what runs, what waits and the ledger; exit 1 when not ready."""
+    from collector.offline import offline_status
+
+    config = _config(args)
+    try:
+        document = _ask(config, "status", None, 10.0)
+    except Unavailable as error:
+        document = offline_status(config, str(error))
+    if args.json:
+        print(json.dumps(document, indent=2))
+    else:
+        from collector.tables import print_status
+
+        print_status(document)
+    return DONE if document["ready"] else NO
+
+
+def query(args: argparse.Namespace) -> int:
+    """Answer one SQL query over the stored events."""
+    from collector.offline import query_sources
+    from collector.query.adhoc import Limits, run
+
+    config = _config(args)
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
+        verdict = run(sql, sources, Limits.of(config.query), args.format, sys.stdout.buffer)
+    sys.stdout.flush()
+    if verdict.truncated:
+        print(f"collector: only the first {verdict.rows} rows (query.max_rows)", file=sys.stderr)
+    for name in verdict.skipped:
+        print(f"collector: segment {name} could not be read and is left out", file=sys.stderr)
+    return DONE
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    shared = Parser(add_help=False)
+    shared.add_argument("--config", metavar="FILE", help="configuration (else $COLLECTOR_CONFIG, collector.toml)")
+    shared.add_argument("--data-dir", metavar="DIR", help="data folder, over the one of the configuration")
+    top = Parser(prog="collector", description="Self-hosted edge collector for the Sentry protocol.")
+    top.add_argument("--version", action="version", version=f"collector {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, run: Command) -> argparse.ArgumentParser:
+        text = (run.__doc__ or "").strip()
+        sub = commands.add_parser(name, parents=[shared], help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = add("serve", serve)
+    sub.add_argument("--address", metavar="HOST:PORT", help="listen address, over the one of the configuration")
+    sub = add("check", check)
+    sub.add_argument("--json", action="store_true", help="machine-readable")
+    sub.add_argument("--example", action="store_true", help="print an example configuration with every setting")
+    add("dsn", dsn)
+    sub = add("status", status)
+    sub.add_argument("--json", action="store_true", help="the whole document")
+    sub = add("query", query)
+    sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
+    sub.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return CONFIG
+    except Unavailable as error:
+        print(f"collector: {error}", file=sys.stderr)
+        return IN_USE if error.what.startswith("data folder in use") else INTERNAL if args.command == "serve" else NO
+    except ProtocolError as error:
+        print(f"collector: {error}", file=sys.stderr)
+        return NO
+    except CollectorError as error:
+        print(f"collector: {error}", file=sys.stderr)
+        return INTERNAL
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""Composition root of the front: HTTP doors, admission, the spool, and the worker's life.
+
+Start: lock the data folder, open the spool, listen, print the DSN lines; the worker comes up beside it and is not
+waited for, because the spool takes events without it. Stop (SIGTERM, SIGINT): no new connections, in-flight requests
+answered, refusals spooled, the worker finishes its batch, exit 0. A second signal leaves at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+
+from collector import __version__
+from collector.accept import Doors, build_ingest, uvicorn_settings
+from collector.config import Config, ProjectConfig
+from collector.errors import Busy, ConfigError, Unavailable
+from collector.machine.child import Worker
+from collector.machine.clock import Clock, SystemClock
+from collector.machine.disk import Disk, RealDisk
+from collector.machine.ids import new_epoch, new_public_key
+from collector.machine.link import AsyncLink
+from collector.model.received import START, Position, Received
+from collector.model.tally import OutcomeTally
+from collector.spool import SpoolWriter
+from collector.status import Facts, compose
+from collector.web.app import build_web
+
+FLUSH_EVERY_SECONDS = 1.0
+CONTROL_SOCKET = "tmp/control.sock"
+FOLDERS = ("spool", "segments", "quarantine", "tmp")
+
+log = structlog.get_logger("serve")
+StartThread = Callable[[socket.socket], None]
+
+
+def with_default_project(config: Config, disk: Disk) -> Config:
+    """The configuration, with the generated project of the data folder when the file names none.
+
+    `project.toml` in the data folder holds it from the first start on, so that the DSN stays the same.
+    """
+    if config.project:
+        return config
+    folder = Path(config.data.dir)
+    path = folder / "project.toml"
+    disk.make_folder(folder)
+    if not disk.exists(path):
+        text = f'# Made at the first start because the configuration names no project.\nkey = "{new_public_key()}"\n'
+        disk.write_whole(path, text.encode())
+    try:
+        key = tomllib.loads(disk.read_whole(path).decode())["key"]
+        project = ProjectConfig(id=1, slug="default", keys=[key])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError([f"{path}: should hold key = 32 hex digits ({error}); delete it for a new one"]) from error
+    return msgspec.structs.replace(config, project=[project])
+
+
+def dsn_lines(config: Config, address: str) -> list[str]:
+    """One DSN a project, for clients on this machine when the listen address is a wildcard."""
+    host, _, port = address.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}.get(host, host)  # noqa: S104
+    return [f"http://{project.keys[0]}@{host}:{port}/{project.id}" for project in config.project]
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handling: two signals mean what this module says they mean."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the handlers alone."""
+        yield
+
+
+class Front:
+    """Everything the front owns, from listening to the last flush."""
+
+    def __init__(self, config: Config, clock: Clock, disk: Disk, start_thread: StartThread | None) -> None:
+        self.config = config
+        self.clock = clock
+        self.disk = disk
+        self.folder = Path(config.data.dir)
+        self.started_at = clock.monotonic()
+        self.refusals = OutcomeTally()
+        self.beat: dict[str, Any] = {}
+        self.beat_at: float | None = None
+        self.address = config.listen.address
+        self.worker_is_idle = False
+        self.spool = SpoolWriter(disk, self.folder / "spool", config.spool, clock, new_epoch)
+        self.worker = Worker(config.to_bytes(), self.on_frame, clock, start_thread)
+        self.doors = Doors(
+            projects=config.project,
+            settings=config.ingest,
+            limits=config.limits,
+            clock=clock,
+            spool_add=self.spool_add,
+            refused=self.refusals.add,
+        )
+        settings = uvicorn_settings(build_ingest(self.doors, build_web(self.status)), config.ingest)
+        self.server = QuietServer(settings)
+        self.signals = 0
+
+    def spool_add(self, received: Received, body: bytes) -> "asyncio.Future[Position]":
+        """Into the spool; a worker that waits hears of it once it is durable."""
+        future = self.spool.add(received, body)
+        if self.worker_is_idle:
+            future.add_done_callback(self._wake)
+        return future
+
+    def _wake(self, future: "asyncio.Future[Position] | None" = None) -> None:
+        """One frame ends the worker's wait; it then reads until there is nothing and says that it is idle again."""
+        if self.worker_is_idle:
+            self.worker_is_idle = False
+            self.worker.link.notify("wake")
+
+    async def on_frame(self, kind: str, body: Any) -> Any:
+        """What the worker says unasked."""
+        if kind == "beat":
+            self.beat, self.beat_at = body, self.clock.monotonic()
+        elif kind == "idle":
+            self.worker_is_idle = True
+            if self.spool.position > Position(*body):  # committed while the word was on its way
+                self._wake()
+        elif kind == "released":
+            await self.spool.release(Position(*body))
+        return None
+
+    async def status(self) -> dict[str, Any]:
+        """The status document, as fresh as the worker can make it within 2 s."""
+        try:
+            beat = await self.worker.link.call("status", timeout_seconds=2.0)
+            self.beat, self.beat_at = beat, self.clock.monotonic()
+        except Unavailable:
+            beat = self.beat
+        # No await from here on: spool and refusals are read at one instant.
+        return compose(
+            Facts(
+                config=self.config,
+                beat=beat,
+                beat_age_seconds=None if self.beat_at is None else self.clock.monotonic() - self.beat_at,
+                front_pid=os.getpid(),
+                worker_pid=self.worker.pid,
+                worker_restarts=self.worker.restarts,
+                spool=self.spool.status(),
+                waiting=self.spool.pending(Position(*(beat.get("position") or START))),
+                refusals=self.refusals.by_ledger_key(),
+                uptime_seconds=self.clock.monotonic() - self.started_at,
+                address=self.address,
+                dsns=dsn_lines(self.config, self.address),
+                answers={str(code): count for code, count in self.doors.answers.items()},
+            )
+        )
+
+    async def on_control(self, kind: str, body: Any) -> Any:
+        """Questions of the command line, over the Unix socket."""
+        if kind == "status":
+            return await self.status()
+        return await self.worker.link.call(kind, body, timeout_seconds=60.0)
+
+    async def flush_refusals(self) -> None:
+        """Spool what was refused since the last time, so that the ledger takes the same exact path as events."""
+        if not self.refusals:
+            return
+        outcomes = self.refusals.take()
+        quantity = sum(outcome.items for outcome in outcomes)
+        received = Received(door="ledger", project_id=0, received_at=self.clock.now(), quantity=quantity)
+        try:
+            await self.spool_add(received, msgspec.msgpack.encode(outcomes))
+        except (Busy, Unavailable):  # disk trouble: keep them in memory until it is over
+            for outcome in outcomes:
+                self.refusals.add(outcome)
+
+    async def flush_loop(self) -> None:
+        """Spool refusals once a second."""
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_SECONDS)
+            await self.flush_refusals()
+
+    def on_signal(self) -> None:
+        """First signal: orderly. Second: now."""
+        self.signals += 1
+        if self.signals > 1:
+            self.worker.kill()
+            os._exit(130)
+        log.info("stopping")
+        self.server.should_exit = True
+
+    async def run(self, announce: Callable[[list[str], str], None]) -> int:
+        """Serve until a signal. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.on_signal)
+        await self.spool.start()
+        listener = _listen(self.config.listen.address)
+        host = self.config.listen.address.rpartition(":")[0]
+        self.address = f"{host}:{listener.getsockname()[1]}"
+        control = await self._open_control()
+        worker = asyncio.create_task(self.worker.run(), name="worker")
+        flush = asyncio.create_task(self.flush_loop(), name="flush")
+        served = asyncio.create_task(self.server.serve(sockets=[listener]), name="http")
+        while not self.server.started and not served.done():
+            await asyncio.sleep(0.005)
+        announce(dsn_lines(self.config, self.address), self.address)
+        await asyncio.wait({served, flush}, return_when=asyncio.FIRST_COMPLETED)
+        code = 0 if served.done() and not served.exception() else 70
+        self.server.should_exit = True
+        await asyncio.gather(served, return_exceptions=True)
+        flush.cancel()
+        await asyncio.gather(flush, return_exceptions=True)
+        await self.flush_refusals()
+        control.close()
+        in_time = await self.worker.stop(worker, self.config.process.shutdown_timeout)
+        if not in_time:
+            log.warning("the worker did not finish in time; its batch will be digested again at the next start")
+        await self.spool.close()
+        log.info("stopped", code=code)
+        return code
+
+    async def _open_control(self) -> asyncio.Server:
+        path = self.folder / CONTROL_SOCKET
+        path.unlink(missing_ok=True)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await AsyncLink(self.on_control).run(reader, writer)
+
+        return await asyncio.start_unix_server(serve, path=control_address(self.folder))
+
+
+def control_address(folder: Path) -> str:
+    """A Unix socket address holds 107 bytes; a longer path goes through a descriptor of its folder."""
+    path = str(folder / CONTROL_SOCKET)
+    if len(path.encode()) <= 100:
+        return path
+    descriptor = os.open(folder / "tmp", os.O_RDONLY | os.O_DIRECTORY)
+    return f"/proc/self/fd/{descriptor}/control.sock"
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"listen.address: {address} cannot be used: {error.strerror}") from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(config: Config, start_thread: StartThread | None) -> int:
+    """Run the collector until it is told to stop; the exit code. Raises ConfigError, Unavailable (folder in use)."""
+    import uvloop
+
+    disk = RealDisk()
+    folder = Path(config.data.dir)
+    for name in ("", *FOLDERS):
+        disk.make_folder(folder / name)
+    with disk.lock_folder(folder):
+        config = with_default_project(config, disk)
+        if config.process.worker == "thread":
+            sys.setswitchinterval(0.0001)  # measured: an ack waits up to 5 ms per wake-up for the worker's slice else
+        log.info("starting", version=__version__, data=str(folder))
+
+        async def main() -> int:
+            front = Front(config, SystemClock(), disk, start_thread if config.process.worker == "thread" else None)
+            return await front.run(_announce_to(folder))
+
+        return uvloop.run(main())
+
+
+def _announce_to(folder: Path) -> Callable[[list[str], str], None]:
+    def announce(dsns: list[str], address: str) -> None:
+        for dsn in dsns:
+            print(f"DSN {dsn}")
+        print(f"PAGE http://{address}/")
+        print(f"DATA {folder}", flush=True)
+
+    return announce

@@ -1,0 +1,123 @@
+"""The status document: what `collector status --json`, /healthz, /readyz, /metrics and the page all show.
+
+Composed by the front from its own facts and the worker's last word; pure, so that tests can ask it anything.
+"""
+
+import platform
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from collector import __version__
+from collector.config import Config
+
+MAX_BEAT_AGE_SECONDS = 10.0
+
+
+class Facts(NamedTuple):
+    """Everything the document is made of, read at one instant."""
+
+    config: Config
+    beat: dict[str, Any]
+    beat_age_seconds: float | None
+    front_pid: int | None
+    worker_pid: int | None
+    worker_restarts: int
+    spool: dict[str, Any]
+    waiting: tuple[int, int, int]  # records, quantity, bytes behind the worker's position
+    refusals: dict[str, int]
+    uptime_seconds: float
+    address: str
+    dsns: list[str]
+    answers: dict[str, int]
+
+
+EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
+
+
+def ledger(beat: dict[str, Any], spool: dict[str, Any], refusals: dict[str, int]) -> dict[str, Any]:
+    """received = stored + summarised + dropped + in_spool.
+
+    received comes from the totals written into the spool's own frames, the others from the worker's counters; that
+    they agree is a check of the whole way, not arithmetic.
+    """
+    worker = beat.get("ledger") or {}
+    epoch, _, digested_total = beat.get("position") or (0, 0, 0)
+    written_epoch, _, written_total = spool["position"]
+    dropped = dict(worker.get("dropped") or {})
+    for key, items in refusals.items():
+        dropped[key] = dropped.get(key, 0) + items
+    before = worker.get("received_before", 0)
+    same = epoch == written_epoch
+    in_spool = written_total - (digested_total if same else 0)
+    if not same:  # a new spool after the old one was lost: what the old one brought stays counted
+        before += digested_total
+    return {
+        "received": before + written_total + sum(refusals.values()),
+        "stored": worker.get("stored", 0),
+        "summarised": worker.get("summarised", 0),
+        "dropped": dropped,
+        "in_spool": in_spool,
+    }
+
+
+def _outbox(forward: dict[str, Any] | None) -> dict[str, Any]:
+    if forward is None:
+        return {"records": 0, "bytes": 0, "oldest_age_seconds": None, "state": "off", "sent": 0, "last_error": ""}
+    sent = forward["totals"].get("sent_events", 0)
+    return {**forward["outbox"], "state": forward["state"], "sent": sent, "last_error": forward["last_error"]}
+
+
+def _problems(facts: Facts) -> Iterator[str]:
+    """Sentences for people, worst first."""
+    age = facts.beat_age_seconds
+    if age is None:
+        yield "the worker has not reported yet"
+    elif age > MAX_BEAT_AGE_SECONDS:
+        yield f"the worker has not reported for {age:.0f} s"
+    if facts.spool["trouble"]:
+        yield facts.spool["trouble"]
+    elif facts.spool["pressure"] >= 1:
+        yield "the spool takes no more: it is full or the disk is"
+    for name, loop in (facts.beat.get("loops") or {}).items():
+        if loop["late"]:
+            yield f"loop {name} has not stamped its heartbeat for {loop['age_seconds']:.0f} s"
+    forward = facts.beat.get("forward")
+    if forward and forward["last_error"]:
+        yield f"upstream: {forward['last_error']}"
+    yield from facts.beat.get("problems") or []
+
+
+def compose(facts: Facts) -> dict[str, Any]:
+    """The whole document, JSON-ready."""
+    beat = facts.beat
+    store = {**EMPTY_STORE, **(beat.get("store") or {})}
+    problems = list(_problems(facts))
+    age = facts.beat_age_seconds
+    alive = age is not None and age <= MAX_BEAT_AGE_SECONDS
+    late = [name for name, loop in (beat.get("loops") or {}).items() if loop["late"]]
+    return {
+        "ready": alive and not facts.spool["trouble"] and facts.spool["pressure"] < 1,
+        "healthy": alive and not late and not facts.spool["trouble"],
+        "problems": problems,
+        "version": __version__,
+        "versions": {"collector": __version__, "python": platform.python_version(), **(beat.get("versions") or {})},
+        "uptime_seconds": round(facts.uptime_seconds, 3),
+        "data_dir": facts.config.data.dir,
+        "address": facts.address,
+        "dsns": facts.dsns,
+        "front": {"pid": facts.front_pid},
+        "worker": {
+            "pid": facts.worker_pid,
+            "heartbeat_age_seconds": None if age is None else round(age, 3),
+            "restarts": facts.worker_restarts,
+            "loops": beat.get("loops") or {},
+        },
+        "spool": {**facts.spool, "records": facts.waiting[0], "bytes": facts.waiting[2]},
+        "store": store,
+        "outbox": _outbox(beat.get("forward")),
+        "forward": beat.get("forward"),
+        "quarantine": beat.get("quarantine") or {"files": 0, "bytes": 0},
+        "status": {"answers": facts.answers},
+        "recent_issues": beat.get("recent_issues") or [],
+        "ledger": ledger(beat, facts.spool, facts.refusals),
+    }

@@ -1,0 +1,370 @@
+"""Composition root of the worker: spool -> digest -> store -> forward, in one process (or one thread of the front).
+
+Order of a batch: read from the spool, digest, one DuckDB transaction (rows + position), one SQLite transaction
+(issues, ledger, roll-ups), and much later, after a verified checkpoint of the segment, "released" to the front, which
+alone removes spool files. A crash between any two steps is repaired by the next start.
+
+Started as `python -m collector.work FD`, where FD is one end of a socketpair; the first frame is the configuration.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from collector.config import Config, ProjectConfig
+from collector.digest.digester import Digester
+from collector.digest.project import ProjectRules
+from collector.errors import Damaged, Unavailable
+from collector.forward.room import Forward
+from collector.forward.sender import World
+from collector.machine.clock import Clock, SystemClock
+from collector.machine.disk import Disk, RealDisk
+from collector.machine.link import ThreadLink
+from collector.machine.logs import set_up_logs
+from collector.machine.loops import Beat, Loop, Supervisor
+from collector.machine.net import HttpNet, NetSettings, jitter
+from collector.model.event import Digested
+from collector.model.outcome import DAMAGED, Outcome
+from collector.spool import SpoolReader, SpoolRecord
+from collector.store.buckets import IssueRate
+from collector.store.store import Store
+
+MAX_BATCH_BYTES = 8 * 2**20
+CARE_EVERY_SECONDS = 1.0
+PUBLISH_EVERY_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+FETCH_SECONDS = 30.0
+LOCK_PATIENCE_SECONDS = 60.0
+RECENT_ISSUES = 20
+
+log = structlog.get_logger("work")
+Job = Callable[["Shift"], None]
+
+
+class Work:
+    """Everything the worker owns. `run` returns when the link closes or "stop" arrives."""
+
+    def __init__(self, config: Config, link: ThreadLink, clock: Clock, disk: Disk) -> None:
+        self.config = config
+        self.link = link
+        self.clock = clock
+        self.disk = disk
+        self.folder = Path(config.data.dir)
+        self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.wake = threading.Event()
+        self.supervisor = Supervisor(clock, on_fatal=lambda name: self.leave())
+        self.document: dict[str, Any] = {}
+        self.forward = self._forward()
+
+    def _forward(self) -> Forward | None:
+        upstream = self.config.upstream
+        if not upstream.dsn.reveal():
+            return None
+        net = HttpNet(NetSettings(proxy=upstream.proxy, ca_file=upstream.ca_file))
+        modes = {project.id: project.forward.mode for project in self.config.project}
+        return Forward(upstream, modes, World(self.clock, net, jitter), self.fetch)
+
+    def leave(self) -> None:
+        """Ask every loop to finish."""
+        self.supervisor.stop.set()
+        self.wake.set()
+
+    def run(self) -> None:
+        """Run all loops; the digest loop in the calling thread."""
+        self.supervisor.start(Loop("link", self.listen))
+        self.supervisor.start(Loop("heartbeat", self.beat))
+        self.supervisor.run_here(Loop("digest", self.digest))
+        self.leave()
+        if self.forward is not None:
+            self.forward.hurry()
+        self.supervisor.join(self.config.process.shutdown_timeout)
+
+    def listen(self, beat: Beat, stop: threading.Event) -> None:
+        """Frames from the front; ends with the link."""
+        while True:
+            beat()
+            frame = self.link.receive()
+            if frame is None or frame[0] == "stop":
+                self.leave()
+                return
+            kind, call, body = frame
+            if kind != "wake":
+                self.jobs.put(lambda shift, kind=kind, call=call, body=body: shift.answer(kind, call, body))  # type: ignore[misc]
+            self.wake.set()
+
+    def beat(self, beat: Beat, stop: threading.Event) -> None:
+        """One sign of life a second, with the latest status document."""
+        while not stop.wait(1.0):
+            beat()
+            self.link.send("beat", self.status())
+
+    def status(self) -> dict[str, Any]:
+        """What the front adds to its own status."""
+        loops = self.supervisor.health()
+        loops.pop("link", None)  # blocked in a read by design; the heartbeat loop proves the link
+        return {**self.document, "loops": loops, "forward": self.forward.status() if self.forward else None}
+
+    def digest(self, beat: Beat, stop: threading.Event) -> None:
+        """Open everything, then batch after batch until asked to stop."""
+        with Shift(self, beat, stop) as shift:
+            shift.run()
+
+    def send(self, beat: Beat, stop: threading.Event) -> None:
+        """The sender's loop; it starts once the store has made state.sqlite."""
+        assert self.forward is not None
+        self.forward.run(self.folder / "state.sqlite", beat, stop)
+
+    def fetch(self, project_id: int, event_id: str, committed_at: float) -> bytes | None:
+        """A stored payload, for the sender: asked of the digest thread, which alone may use the store."""
+        answer: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.jobs.put(lambda shift: answer.put(shift.payload(event_id, project_id)))
+        self.wake.set()
+        try:
+            return answer.get(timeout=FETCH_SECONDS)
+        except queue.Empty:
+            raise Unavailable("the digest loop does not answer") from None
+
+
+class Shift:
+    """One life of the digest loop: it owns the store and the reader, and opens both afresh after a failure."""
+
+    def __init__(self, work: Work, beat: Beat, stop: threading.Event) -> None:
+        self.work, self.beat, self.stop, self.clock = work, beat, stop, work.clock
+        config, folder = work.config, work.folder
+        self._closing = contextlib.ExitStack()
+        try:
+            self._closing.callback(self._wait_for_lock(folder / "segments").close)
+            self.store = Store.open(
+                folder,
+                config.store,
+                config.retention,
+                work.clock,
+                slugs={project.id: project.slug for project in config.project},
+                rates={project.id: issue_rate(project) for project in config.project},
+                on_apply=[work.forward.on_applied] if work.forward else [],
+            )
+            self._closing.callback(self.store.close)
+            rules = {project.id: project_rules(project) for project in config.project}
+            self.digester = Digester(rules, config.digest, config.limits)
+            self.reader = self._open_reader()
+            self._closing.callback(lambda: self.reader.close())
+        except BaseException:
+            self._closing.close()
+            raise
+        self._waiting: list[Digested] = []
+        self._cared_at = self._published_at = work.clock.monotonic()
+        self._released: Any = None
+
+    def __enter__(self) -> "Shift":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.close()
+
+    def _wait_for_lock(self, folder: Path) -> Any:
+        """The worker before us may still finish its batch: its lock on the segments is ours when it is gone."""
+        deadline = self.clock.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            self.beat()
+            try:
+                return self.work.disk.lock_folder(folder)
+            except Unavailable:
+                if self.stop.wait(0.05) or self.clock.monotonic() > deadline:
+                    raise
+
+    def _open_reader(self) -> SpoolReader:
+        return SpoolReader(self.work.disk, self.work.folder / "spool", self.store.position)
+
+    def run(self) -> None:
+        """Until stop: batches when there are records, questions and care in between."""
+        self.publish()
+        self.work.link.send("beat", self.work.status())
+        if self.work.forward is not None and "forward" not in self.work.supervisor.health():
+            self.work.supervisor.start(Loop("forward", self.work.send))
+        while not self.stop.is_set():
+            self.beat()
+            self.work.wake.clear()
+            busy = self._guarded(self.batch)
+            self.do_jobs()
+            self._guarded(self.care)
+            if not busy and not self.stop.is_set():
+                self.work.link.send("idle", list(self.reader.position))
+                self.work.wake.wait(1.0)
+        while self._guarded(self.batch):  # what was acknowledged before the stop, as long as it lasts
+            self.beat()
+        self.publish()
+
+    def _guarded(self, step: Callable[[], bool]) -> bool:
+        """A step that the disk may refuse: later, or again from where the store says it stands."""
+        try:
+            return step()
+        except Damaged as error:
+            log.error("a file was set aside; the spool is read again", path=str(error.path), what=error.what)
+            self._waiting = []
+            self.reader.close()
+            self.reader = self._open_reader()
+            return not self.stop.is_set()
+        except Unavailable as error:
+            log.warning("the store cannot take it now", what=error.what)
+            self.publish(error.what)
+            self.stop.wait(RETRY_SECONDS)
+            return False
+
+    def batch(self) -> bool:
+        """Digest and store what the spool has, up to one batch. False when there was nothing."""
+        if not self._waiting:
+            records = self._read()
+            if not records:
+                return False
+            self._waiting = [self.one(record) for record in records]
+        self.store.commit(self._waiting)
+        self._waiting = []
+        if self.work.forward is not None:
+            self.work.forward.committed()
+        if self.clock.monotonic() - self._published_at >= PUBLISH_EVERY_SECONDS:
+            self.publish()
+        return True
+
+    def _read(self) -> list[SpoolRecord]:
+        process = self.work.config.process
+        records = self.reader.read(process.batch_records, MAX_BATCH_BYTES)
+        # A commit costs about the same for 1 and for 50 records, so a small batch waits a moment for company.
+        if records and len(records) < process.batch_records // 4 and not self.stop.is_set():
+            self.stop.wait(process.batch_linger)
+            records += self.reader.read(process.batch_records - len(records), MAX_BATCH_BYTES)
+        return records
+
+    def one(self, record: SpoolRecord) -> Digested:
+        """One spool record through the digest; a damaged one is set aside and counted."""
+        if record.damaged is None:
+            digested = self.digester.digest(record.position, record.received, record.body)
+            if not record.lost:
+                return digested
+        else:
+            digested = Digested(record.position, 0, damaged=record.damaged, why=record.why)
+        at = self.clock.now()
+        digested.outcomes.append(Outcome(0, DAMAGED, "spool", "default", record.lost, at, record.lost))
+        digested.quantity += record.lost
+        return digested
+
+    def care(self) -> bool:
+        """Rotation, retention and checkpoints when they are due; then tell the front which spool files may go."""
+        if self.clock.monotonic() - self._cared_at >= CARE_EVERY_SECONDS:
+            self._cared_at = self.clock.monotonic()
+            released = self.store.maintain()
+            if released != self._released:
+                self._released = released
+                self.work.link.send("released", list(released))
+        return False
+
+    def do_jobs(self) -> None:
+        """Questions that need the store, between two batches."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.work.jobs.get_nowait()(self)
+
+    def answer(self, kind: str, call: int, body: Any) -> None:
+        """One question of the front."""
+        if kind == "snapshot":  # copying takes as long as the file is large: beside the batches, not between them
+            threading.Thread(target=self._answer_now, args=(_snapshot, call, body), name="snapshot").start()
+        elif kind == "status":
+            self._answer_now(_status, call, body)
+        else:
+            self.work.link.send("failed", f"unknown question {kind!r}", call)
+
+    def _answer_now(self, how: Callable[["Shift", Any], Any], call: int, body: Any) -> None:
+        try:
+            self.work.link.send("answer", how(self, body), call)
+        except (Unavailable, Damaged) as error:
+            self.work.link.send("failed", str(error), call)
+
+    def payload(self, event_id: str, project_id: int) -> bytes | None:
+        """A stored payload, None when it cannot be had."""
+        try:
+            return self.store.payload(event_id, project_id)
+        except (Unavailable, Damaged):
+            return None
+
+    def publish(self, problem: str = "") -> None:
+        """The document that heartbeats carry; built here because only this thread may ask the store."""
+        self._published_at = self.clock.monotonic()
+        status = self.store.status()
+        self.work.document = {
+            "position": list(status.position),
+            "ledger": {**status.ledger, "dropped": status.dropped, "received_before": status.epoch_base},
+            "store": {
+                "segments": status.segments,
+                "bytes": status.bytes,
+                "events": status.events,
+                "issues": status.issues,
+                "released": list(status.released),
+                "backlog": status.backlog,
+                "evicted": status.ledger["evicted"],
+            },
+            "quarantine": {"files": len(status.quarantine), "bytes": status.quarantine_bytes},
+            "recent_issues": self.store.recent_issues(RECENT_ISSUES),
+            "problems": [problem] if problem else [],
+        }
+
+
+def issue_rate(project: ProjectConfig) -> IssueRate:
+    """The per-issue bucket of a project."""
+    return IssueRate(project.issue_rate.per_second, project.issue_burst)
+
+
+def project_rules(project: ProjectConfig) -> ProjectRules:
+    """What the digest needs of a project."""
+    return ProjectRules(filters=project.filters)
+
+
+def _status(shift: Shift, body: Any) -> Any:
+    shift.publish()
+    return shift.work.status()
+
+
+def _snapshot(shift: Shift, body: Any) -> Any:
+    folder = Path(body)
+    shift.work.disk.make_folder(folder)
+    taken = shift.store.snapshot(folder)
+    return {
+        "sealed": [str(path) for path in taken.sealed],
+        "active": str(taken.active) if taken.active else None,
+        "state": str(taken.state),
+    }
+
+
+def work_on(sock: socket.socket) -> None:
+    """The worker's entry for a process and for a thread alike."""
+    link = ThreadLink(sock)
+    hello = link.receive()
+    if hello is None or hello[0] != "hello":
+        return
+    config = Config.from_bytes(hello[2])
+    try:
+        Work(config, link, SystemClock(), RealDisk()).run()
+    finally:
+        link.close()
+
+
+def main() -> None:
+    """`python -m collector.work FD`."""
+    set_up_logs("info")
+    os.nice(10)  # the user's app and the acks go first (measured: p99 of acks back to that without a worker)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    # Ctrl-C reaches the whole terminal group: the front decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sock.shutdown(socket.SHUT_RD))
+    work_on(sock)
+
+
+if __name__ == "__main__":
+    main()
