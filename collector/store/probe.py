@@ -2,9 +2,8 @@
 
 After an unclean end a file may make DuckDB abort the whole process (duckdb-rs#649); here only this child dies.
 
-    python -m collector.store.probe FILE MEMORY_LIMIT_BYTES TEMP_FOLDER
-
-prints nothing and exits 0 when the file is good, or prints DuckDB's sentence and exits 1.
+The child gets file, memory limit in bytes and temporary folder; it prints nothing and exits 0 when the file is good,
+or prints DuckDB's sentence and exits 1.
 """
 
 import os
@@ -19,11 +18,12 @@ from collector.errors import Damaged, Unavailable
 from collector.store.engine import connect, quoted, translate
 
 PROBE_SECONDS = 120.0
+CHILD = "import sys; from collector.store.probe import main; sys.exit(main(sys.argv[1:]))"
 
 
 def probe(path: Path, memory_limit_bytes: int, temp_folder: Path) -> None:
     """Runs this module on a file. Raises Damaged when the child says so or dies, Unavailable (lock, disk full)."""
-    arguments = [sys.executable, "-m", "collector.store.probe", str(path), str(memory_limit_bytes), str(temp_folder)]
+    arguments = [sys.executable, "-c", CHILD, str(path), str(memory_limit_bytes), str(temp_folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(collector.__file__).parents[1])}
     try:
         done = subprocess.run(arguments, capture_output=True, timeout=PROBE_SECONDS, env=environment, check=False)
@@ -51,7 +51,3 @@ def main(arguments: list[str]) -> int:
     finally:
         connection.close()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,6 @@ Only DuckDB ever opens the file in this process: closing any other descriptor of
 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -81,7 +80,6 @@ class Segment:
                dictionaries: dict[int, bytes] | None = None) -> Self:  # fmt: skip
         """A new file that carries the position on. Raises Unavailable (disk full) or Damaged."""
         segment = cls(connection, path, f"seg_{sequence}")
-        old_umask = os.umask(0o077)
         try:
             segment._attach()
             connection.execute("BEGIN")
@@ -94,11 +92,10 @@ class Segment:
                 connection.execute(f"INSERT INTO {segment.alias}.seg_info VALUES (?, ?)", [key, value])
             segment._insert_progress(Commit(carried.no, carried.position, at, 0, (), (), b""), 0, 0, 0)
             connection.execute("COMMIT")
+            connection.execute(f"CHECKPOINT {segment.alias}")  # the tables survive the loss of the WAL
         except duckdb.Error as error:
             segment.abandon()
             raise translate(error, path) from error
-        finally:
-            os.umask(old_umask)
         segment.load()
         return segment
 

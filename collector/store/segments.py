@@ -108,6 +108,7 @@ class Segments:
                     probe(path, int(self._settings.memory_limit), self._temp)
                 if self._is_blank(path):
                     path.unlink()
+                    self._state.set_aside(path.stem, "it holds no tables")
                     return None
                 segment = Segment.attach(self._connection, path, f"found_{number}")
                 segment.verify()
@@ -176,7 +177,7 @@ class Segments:
 
     def files(self) -> list[Path]:
         """Every segment file present, by name; any thread."""
-        return sorted(self.folder.glob("*.duckdb"))
+        return sorted(self.folder.glob("*.duckdb"), key=lambda path: path.stem)
 
     @property
     def active_path(self) -> Path | None:

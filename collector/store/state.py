@@ -5,7 +5,6 @@ transaction applies one delta, moves the mark and calls `on_apply`; so a delta i
 `synchronous=NORMAL`: after a power loss the newest transactions may be missing, their deltas are applied again.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +39,6 @@ class State:
     def open(cls, path: Path, max_users: int, check: bool) -> Self:
         """Opens or makes the file; `check` reads all of it first (after an unclean end). Raises Damaged, Unavailable,
         ConfigError when it is newer."""
-        old_umask = os.umask(0o077)
         connection = None
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MILLISECONDS / 1000)
@@ -60,8 +58,6 @@ class State:
             if connection:
                 connection.close()
             raise
-        finally:
-            os.umask(old_umask)
         return state
 
     def _check_format(self) -> None:

@@ -10,6 +10,7 @@ may always be sent again. `checkpoint` returns what may be removed from the spoo
 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -107,6 +108,7 @@ class Store:
              on_apply: Sequence[OnApply] = ()) -> Self:  # fmt: skip
         """Opens a data folder, mends what an unclean end left. `slugs`, `rates`: by project id.
         Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
+        os.umask(0o077)  # of the whole process, for good: DuckDB and SQLite make their write-ahead logs when they like
         for name in ("segments", "quarantine", "tmp"):
             (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(data, settings, retention, clock)

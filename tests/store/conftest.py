@@ -51,4 +51,4 @@ def read(path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def segment_files(data: Path) -> list[Path]:
-    return sorted((data / "segments").glob("*.duckdb"))
+    return sorted((data / "segments").glob("*.duckdb"), key=lambda path: path.stem)
