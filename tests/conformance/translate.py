@@ -14,6 +14,7 @@ import msgspec
 
 from collector.filter.relay import from_relay as filters_from_relay
 from collector.model.settings import encode_typed
+from collector.scrub.relay import from_relay as scrubbing_from_relay
 from tests.conformance.cases import KEY, Case, Json, Place
 
 RESERVE_KEY = "0" * 32  # a project needs one enabled key
@@ -47,6 +48,7 @@ class Plan:
     tables: dict[str, Json] = field(default_factory=dict)
     project: Json = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    relay: Json = field(default_factory=dict)  # Relay's two scrubbing sections, which become one of ours
     disabled: bool = False
     wants_upstream: bool = False
 
@@ -65,6 +67,7 @@ def plan(case: Case) -> Plan:
             made.missing.append(f"config.{key}")
         else:
             translate(made, value)
+    made.project["scrub"] = _built(scrubbing_from_relay(**made.relay))
     return made
 
 
@@ -143,20 +146,11 @@ def _filters(made: Plan, settings: Json) -> None:
 
 
 def _scrubbing(made: Plan, settings: Json) -> None:
-    made.project.setdefault("scrub", {}).update(_known(settings, SCRUBBING, made, "datascrubbingSettings"))
-
-
-SCRUBBING = {
-    "scrubData": "enabled",
-    "scrubDefaults": "defaults",
-    "scrubIpAddresses": "ip_addresses",
-    "sensitiveFields": "sensitive_fields",
-    "excludeFields": "safe_fields",
-}
+    made.relay["datascrubbing"] = settings
 
 
 def _pii(made: Plan, config: Json) -> None:
-    made.missing.append("config.project.piiConfig")
+    made.relay["pii_config"] = config
 
 
 def _quotas(made: Plan, quotas: list[Json]) -> None:
@@ -168,11 +162,6 @@ def _quotas(made: Plan, quotas: list[Json]) -> None:
 
 def _retention(made: Plan, days: int) -> None:
     made.project.setdefault("digest", {})["event_retention"] = f"{days} d"
-
-
-def _known(settings: Mapping[str, Any], names: Mapping[str, str], made: Plan, where: str) -> Json:
-    made.missing.extend(f"config.project.{where}.{key}" for key in settings if key not in names)
-    return {names[key]: value for key, value in settings.items() if key in names and value is not None}
 
 
 def _built(settings: Any) -> Json:
