@@ -1,0 +1,89 @@
+"""The checkpoint: up to where the spool may be forgotten, durable before anything is removed.
+
+File `checkpoint`, 8192 bytes: two slots at 0 and 4096, written in turn; the intact one with the higher generation
+holds. A slot: 8s magic C3 "MARK" 00 0D 0A, u64 generation, u64 epoch, u64 seq, u64 total, u32 CRC-32 of these 40 bytes.
+
+Two slots in place instead of a new file each time: a torn write spoils only the slot it writes, no name changes (one
+sync instead of three), and it works on a full disk, where releasing the spool is what makes room again.
+"""
+
+import struct
+from pathlib import Path
+
+from isal.isal_zlib import crc32
+
+from collector.machine.disk import Disk
+from collector.model.received import Position
+from collector.spool.folder import CHECKPOINT
+
+SLOT = struct.Struct("<8sQQQQI")
+SLOT_OFFSETS = (0, 4096)
+FILE_BYTES = 8192
+MAGIC = b"\xc3MARK\x00\r\n"
+
+
+def load_checkpoint(disk: Disk, folder: Path) -> Position | None:
+    """The released position, None when the file is missing or both slots are damaged. Raises OSError."""
+    return _load(disk, folder)[1]
+
+
+class Checkpoint:
+    """Writes the released position. One thread at a time."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._generation, self.position = _load(disk, folder)
+        self._handle: int | None = None
+
+    def save(self, position: Position) -> None:
+        """Return when the position is durable. Raises OSError; the one before it then still holds, or this one does."""
+        generation = self._generation + 1
+        if self._handle is None:
+            self._make(generation, position)
+        else:
+            try:
+                self._disk.write_at(self._handle, [_encode(generation, position)], SLOT_OFFSETS[generation % 2])
+                self._disk.sync(self._handle)
+            except OSError:
+                self.close()  # a failed sync is never repeated on this descriptor: the next save makes a new file
+                raise
+        self._generation, self.position = generation, position
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._handle is not None:
+            self._disk.close(self._handle)
+            self._handle = None
+
+    def _make(self, generation: int, position: Position) -> None:
+        """The first save of a process, or after an error: a whole new file under a temporary name."""
+        content = bytearray(FILE_BYTES)
+        offset = SLOT_OFFSETS[generation % 2]
+        content[offset : offset + SLOT.size] = _encode(generation, position)
+        path = self._folder / CHECKPOINT
+        self._disk.write_whole(path, bytes(content))
+        self._handle = self._disk.open(path, writable=True)
+
+
+def _encode(generation: int, position: Position) -> bytes:
+    data = SLOT.pack(MAGIC, generation, *position, 0)[:-4]
+    return data + struct.pack("<I", crc32(data))
+
+
+def _load(disk: Disk, folder: Path) -> tuple[int, Position | None]:
+    try:
+        data = disk.read_whole(folder / CHECKPOINT, FILE_BYTES)
+    except FileNotFoundError:
+        return 0, None
+    slots = [slot for offset in SLOT_OFFSETS if (slot := _decode(data[offset : offset + SLOT.size]))]
+    return max(slots, default=(0, None))
+
+
+def _decode(data: bytes) -> tuple[int, Position] | None:
+    if len(data) < SLOT.size:
+        return None
+    magic, generation, epoch, seq, total, crc = SLOT.unpack(data)
+    if magic != MAGIC or crc != crc32(data[:-4]):
+        return None
+    return generation, Position(epoch, seq, total)

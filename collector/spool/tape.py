@@ -1,0 +1,135 @@
+"""One spool file, read through a window: no byte is trusted without its checksum, memory stays bounded."""
+
+from typing import NamedTuple
+
+from isal.isal_zlib import crc32
+
+from collector.machine.disk import Disk
+from collector.spool.frame import (
+    FILE_HEADER,
+    FRAME_BYTES,
+    FRAME_MAGIC,
+    MAX_HEAD_BYTES,
+    RECORD,
+    SEAL,
+    FileHeader,
+    Frame,
+    decode_file_header,
+    decode_frame,
+)
+
+WINDOW_BYTES = 256 * 1024  # some 30 records of 9 KB in one read call
+SCAN_BYTES = 1024 * 1024
+FIRST_FRAME = FILE_HEADER.size
+ALL_KINDS = (RECORD, 2, SEAL)
+
+
+class Search(NamedTuple):
+    """Which frames a search may find: epoch and file number must match, seq must be in after < seq <= upto."""
+
+    after_seq: int = -1
+    upto_seq: int = 2**64
+    kinds: tuple[int, ...] = ALL_KINDS
+
+
+class Tape:
+    """Frames of the open file `handle`. `epoch` None accepts any epoch (to find out which it is). Raises OSError."""
+
+    def __init__(self, disk: Disk, handle: int, number: int, epoch: int | None) -> None:
+        self._disk = disk
+        self._handle = handle
+        self.number = number
+        self.epoch = epoch
+        self._window = b""
+        self._window_offset = 0
+
+    def refresh(self) -> None:
+        """Forget what was read: a writer may have gone on since."""
+        self._window = b""
+
+    def file_header(self) -> FileHeader | None:
+        """The header at the start of the file, if intact and of this file number."""
+        header = decode_file_header(self._disk.read_at(self._handle, FILE_HEADER.size, 0))
+        return header if header and header.number == self.number else None
+
+    def frame_at(self, offset: int) -> Frame | None:
+        """The frame whose header starts at `offset`. Only a record is believed from memory: it never changes. The
+        place of anything else is read again, because the writer puts the next record there."""
+        frame = self._decode(offset)
+        if frame and frame.kind != SEAL:
+            return frame
+        self._window = self._disk.read_at(self._handle, FRAME_BYTES, offset)
+        self._window_offset = offset
+        frame = self._decode(offset)
+        if frame and frame.kind != SEAL:
+            self._load(offset)
+        return frame
+
+    def payload(self, frame: Frame) -> tuple[bytes, bytes] | None:
+        """Head and body of the frame, None when their checksum is wrong (after a second look on the disk)."""
+        for _ in range(2):
+            data = self.bytes_at(frame.payload_offset, frame.payload_bytes)
+            if len(data) == frame.payload_bytes and crc32(data) == frame.payload_crc:
+                return data[: frame.head_bytes], data[frame.head_bytes :]
+            self.refresh()
+        return None
+
+    def bytes_at(self, offset: int, size_bytes: int) -> bytes:
+        """Up to `size_bytes` from `offset`, through the window."""
+        index = offset - self._window_offset
+        if index < 0 or index + size_bytes > len(self._window):
+            if size_bytes > WINDOW_BYTES:
+                return self._disk.read_at(self._handle, size_bytes, offset)
+            self._load(offset)
+            index = 0
+        return self._window[index : index + size_bytes]
+
+    def is_blank(self, offset: int) -> bool:
+        """Whether the place of a frame header holds nothing but zeros, or lies behind the end."""
+        return not any(self.bytes_at(offset, FRAME_BYTES))
+
+    def find(self, offset: int, search: Search = Search()) -> Frame | None:  # noqa: B008 - immutable
+        """The first frame at or behind `offset` that the search allows."""
+        while True:
+            chunk = self._disk.read_at(self._handle, SCAN_BYTES, offset)
+            index = chunk.find(FRAME_MAGIC)
+            while index >= 0 and index + FRAME_BYTES <= len(chunk):
+                frame = decode_frame(chunk, index, offset + index)
+                if frame and self._is_ours(frame) and self._allows(search, frame):
+                    return frame
+                index = chunk.find(FRAME_MAGIC, index + 1)
+            if len(chunk) < SCAN_BYTES:
+                return None
+            offset += SCAN_BYTES - FRAME_BYTES + 1  # a header may lie across the border
+
+    def data_end(self, offset: int) -> int:
+        """Where the last byte behind `offset` that is not zero ends; `offset` when there is none."""
+        end = offset
+        while chunk := self._disk.read_at(self._handle, SCAN_BYTES, offset):
+            used = len(chunk.rstrip(b"\0"))
+            if used:
+                end = offset + used
+            offset += len(chunk)
+        return end
+
+    def _load(self, offset: int) -> None:
+        self._window = self._disk.read_at(self._handle, WINDOW_BYTES, offset)
+        self._window_offset = offset
+
+    def _decode(self, offset: int) -> Frame | None:
+        index = offset - self._window_offset
+        if index < 0 or index + FRAME_BYTES > len(self._window):
+            return None
+        frame = decode_frame(self._window, index, offset)
+        return frame if frame and self._is_ours(frame) else None
+
+    def _is_ours(self, frame: Frame) -> bool:
+        return (
+            frame.number == self.number
+            and (self.epoch is None or frame.epoch == self.epoch)
+            and frame.kind in ALL_KINDS
+            and frame.head_bytes <= MAX_HEAD_BYTES
+        )
+
+    def _allows(self, search: Search, frame: Frame) -> bool:
+        return search.after_seq < frame.seq <= search.upto_seq and frame.kind in search.kinds
