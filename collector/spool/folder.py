@@ -33,7 +33,7 @@ class SpoolFile(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """Up to where a file holds records: the last seq, its total, where the data ends (garbage included)."""
+    """Up to where a file holds records: the last seq (-1: none) and its total; where bytes that matter end."""
 
     seq: int
     total: int
@@ -116,8 +116,8 @@ def first_frame(disk: Disk, folder: Path, number: int, epoch: int | None) -> Fra
         disk.close(handle)
 
 
-def extent(tape: Tape) -> Extent | None:
-    """Read the whole file for the last record that is intact or sealed; None when there is none. Raises OSError."""
+def extent(tape: Tape) -> Extent:
+    """Read the whole file for the last record that is intact or sealed. Raises OSError."""
     seq = total = -1
     offset = end = FIRST_FRAME
     while True:
@@ -127,8 +127,7 @@ def extent(tape: Tape) -> Extent | None:
         if frame.kind == SEAL or tape.payload(frame):
             seq, total = max((seq, total), (frame.seq, frame.total))
         offset = end = frame.end
-    end = tape.data_end(end)
-    return Extent(seq, total, end) if seq >= 0 else None
+    return Extent(seq, total, tape.data_end(end))
 
 
 def _numbers(names: Sequence[str]) -> list[int]:

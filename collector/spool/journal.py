@@ -16,7 +16,7 @@ from collector.machine.disk import Disk, FolderLock, Space
 from collector.model.received import Position
 from collector.spool.active import Active, Submission
 from collector.spool.checkpoint import Checkpoint
-from collector.spool.folder import SPARE, SpoolFile, Survey, extent, file_name, survey, temporary_name
+from collector.spool.folder import SPARE, Extent, SpoolFile, Survey, extent, file_name, survey, temporary_name
 from collector.spool.frame import FRAME_BYTES, FileHeader, encode_file_header
 from collector.spool.settings import SpoolSettings
 from collector.spool.tape import Tape
@@ -72,6 +72,7 @@ class Journal:
         self._retry_at = 0.0
         self._looked_at = 0.0
         self._leftovers: list[str] = []
+        self._newest_end = 0
         self.kept: tuple[Kept, ...] = ()
         self._kept_bytes = 0
         self.position = self.released = Position(0, 0, 0)
@@ -117,27 +118,35 @@ class Journal:
         self._trim_newest()
         try:
             self._activate(0, zero=True)
+            self._checkpoint_epoch()
         except OSError as error:
             self._fail(error)
         else:
             self._drop()
 
+    def _checkpoint_epoch(self) -> None:
+        """A second place that knows the epoch, should the headers of all files be damaged."""
+        checkpoint = self._checkpoint
+        if checkpoint and (checkpoint.position is None or checkpoint.position.epoch != self.released.epoch):
+            checkpoint.save(self.released)
+
     def _find_end(self, seen: Survey, epoch: int) -> Position:
         for file in reversed(seen.files):
-            header = file.header
             found = self._read_extent(file, epoch)
-            if header or found:
-                end = (header.previous_seq, header.total) if header else (0, 0)
-                return Position(epoch, *max(end, found or (0, 0)))
+            if file is seen.files[-1]:
+                self._newest_end = found.end
+            header = file.header
+            end = (header.previous_seq, header.total) if header else (-1, 0)
+            if max(end[0], found.seq) >= 0:
+                return Position(epoch, *max(end, found[:2]))
         return Position(epoch, 0, 0)
 
-    def _read_extent(self, file: SpoolFile, epoch: int) -> tuple[int, int] | None:
+    def _read_extent(self, file: SpoolFile, epoch: int) -> Extent:
         handle = self._disk.open(self._folder / file_name(file.number))
         try:
-            found = extent(Tape(self._disk, handle, file.number, epoch))
+            return extent(Tape(self._disk, handle, file.number, epoch))
         finally:
             self._disk.close(handle)
-        return (found.seq, found.total) if found else None
 
     def _extents(self, files: Sequence[SpoolFile]) -> Iterator[Kept]:
         first = 1
@@ -160,9 +169,8 @@ class Journal:
             return
         try:
             self._disk.sync(handle)
-            end = Tape(self._disk, handle, newest.number, None).data_end(0)
-            self._disk.truncate(handle, end)
-            self._keep([*self.kept[:-1], newest._replace(size_bytes=end)])
+            self._disk.truncate(handle, min(newest.size_bytes, self._newest_end))
+            self._keep([*self.kept[:-1], newest._replace(size_bytes=min(newest.size_bytes, self._newest_end))])
         except OSError:
             pass  # nothing in it was acknowledged by us; readers check every byte anyway
         finally:

@@ -1,4 +1,4 @@
-"""A whole small world around the spool: writer, reader, a store that commits positions, and a ledger of what was acknowledged.
+"""A small world around the spool: writer, reader, a store that commits positions, a ledger of what was acknowledged.
 
 Everything runs in one thread on a FakeDisk and a FakeClock, so a run is decided by its steps alone.
 """
@@ -35,12 +35,18 @@ class InlineLanes:
 
 
 class StoreState(NamedTuple):
-    """What the store knows: up to where it read, and what it got (id, quantity), and what it was told is lost."""
+    """What the store knows: up to where it read, what it got (id, quantity), what it was told is lost, and how much
+    of both belongs to epochs before this one."""
 
     position: Position = START
     delivered: tuple[tuple[int, int], ...] = ()
     lost: int = 0
     damages: int = 0
+    earlier: int = 0
+
+    @property
+    def accounted(self) -> int:
+        return sum(quantity for _, quantity in self.delivered) + self.lost - self.earlier
 
 
 class FakeStore:
@@ -54,12 +60,13 @@ class FakeStore:
         for record in records:
             if record.position.epoch == state.position.epoch and record.position.seq <= state.position.seq:
                 continue
+            if record.position.epoch != state.position.epoch:
+                state = state._replace(earlier=state.accounted + state.earlier)
             known = state.delivered
             if record.damaged is None:
                 known = (*known, (int(record.received.event_id), record.received.quantity))
-            state = StoreState(
-                record.position, known, state.lost + record.lost, state.damages + (record.damaged is not None)
-            )
+            damages = state.damages + (record.damaged is not None)
+            state = StoreState(record.position, known, state.lost + record.lost, damages, state.earlier)
         self.committed = state
 
     def checkpoint(self) -> None:
@@ -207,12 +214,11 @@ class SpoolWorld:
         assert ids == sorted(set(ids)), f"twice or out of order: {ids}"
         assert self.writer.position == state.position
         assert self.writer.pending(state.position) == (0, 0, 0)
-        delivered = sum(quantity for _, quantity in state.delivered)
-        assert delivered + state.lost == state.position.total
+        assert state.accounted == state.position.total
         if not self.is_corrupted:
             missing = set(self.acked) - set(ids)
             assert not missing, f"acknowledged and lost: {sorted(missing)}"
-            assert (state.lost, state.damages) == (0, 0)
+            assert (state.lost, state.damages, state.earlier) == (0, 0, 0)
             self.audit_checkpoint()
 
     def audit_checkpoint(self) -> None:
