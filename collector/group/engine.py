@@ -1,17 +1,19 @@
-"""The two passes of stack trace rules behind one small interface, and the published engine (sentry-ophio) behind it.
+"""Stack trace rules at work: the two passes, over an index of all patterns.
 
 Pass one, `classify`, decides per frame whether it is in app and which category it has. Pass two, `weigh`, decides per
 variant which frames count. Facts: reference/grouping.md, section 6.3.
+
+What a frame can match by its own texts never changes, so it is worked out once a frame, as one bit a rule
+(`Index.candidates`); only what depends on neighbours, categories and flags is looked at per stack. A thousand more
+rules cost a few wider integers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from sentry_ophio.enhancers import Cache, Component, Enhancements
-
 from collector.group.frame import Look
-
-CACHED_GLOBS = 10_000
+from collector.group.index import Index, matches_text
+from collector.group.syntax import FALSE_WORDS, TRUE_WORDS, FlagAction, Matcher, Rule, VarAction
 
 
 class About(NamedTuple):
@@ -47,8 +49,10 @@ class Engine(Protocol):
         """The first pass over one stack."""
         ...
 
-    def weigh(self, looks: Sequence[Look], places: Sequence[Place], about: About, flags: Sequence[bool]) -> Weighed:
-        """The second pass over one variant of one stack; `flags`: what counts so far."""
+    def weigh(
+        self, looks: Sequence[Look], places: Sequence[Place], about: About, starts: Sequence[Sequence[bool]]
+    ) -> list[Weighed]:
+        """The second pass over one stack, once for each variant in `starts`: what counts there so far."""
         ...
 
 
@@ -57,57 +61,190 @@ def start(look: Look) -> Place:
     return Place(look.category, look.in_app)
 
 
-class PublishedEngine:
-    """sentry-ophio, the engine that Sentry itself runs. Raises ValueError for a rule it cannot parse."""
+class _Compiled(NamedTuple):
+    """A rule with what must be looked at per stack taken apart; categories and flags: (wanted, negated)."""
 
-    def __init__(self, texts: Sequence[str], *, asks_about_exceptions: bool = True) -> None:
-        self.asks_about_exceptions = asks_about_exceptions
-        cache = Cache(CACHED_GLOBS)
-        self._rules = Enhancements.empty()
-        for text in texts:
-            try:
-                self._rules.extend_from(Enhancements.parse(text, cache))
-            except RuntimeError as error:
-                raise ValueError(str(error)) from error
+    rule: Rule
+    category: tuple[tuple[Matcher, bool], ...]
+    app: tuple[tuple[bool | None, bool], ...]
+    classifies: tuple[FlagAction | VarAction, ...]
+    weighs: tuple[FlagAction | VarAction, ...]
+    text: str
+
+
+class IndexedEngine:
+    """Our own engine; tests compare it with the published one."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.asks_about_exceptions = any(rule.exception for rule in rules)
+        self._rules = [_compile(rule) for rule in rules]
+        self._index = Index(rules)
+        self._classifying = _mask(bool(rule.classifies) for rule in self._rules)
+        self._weighing = _mask(bool(rule.weighs) for rule in self._rules)
+        # Rules that can only match where a category is, and rules that give one.
+        self._of_category = _mask(any(not each.negated for each, _ in rule.category) for rule in self._rules)
+        self._giving_category = _mask(
+            any(isinstance(action, VarAction) for action in rule.classifies) for rule in self._rules
+        )
 
     def classify(self, looks: Sequence[Look], about: About) -> list[Place]:
         """The first pass over one stack."""
-        frames = [_frame(look, start(look)) for look in looks]
-        return [Place(*found) for found in self._rules.apply_modifications_to_frames(frames, _about(about))]
+        categories = [look.category for look in looks]
+        in_app = [look.in_app for look in looks]
+        candidates = [self._index.candidates(look) for look in looks]
+        for rule, bit in self._relevant(candidates, categories, about, self._classifying):
+            found = self._matching(rule, bit, (looks, candidates, categories, in_app))
+            for index in found:
+                for action in rule.classifies:
+                    if isinstance(action, VarAction):
+                        categories[index] = str(action.value)
+                    else:
+                        reached = _reach(action.reach, index, len(looks))
+                        in_app[reached] = [action.value] * len(range(*reached.indices(len(looks))))
+        return [Place(category, flag) for category, flag in zip(categories, in_app, strict=True)]
 
-    def weigh(self, looks: Sequence[Look], places: Sequence[Place], about: About, flags: Sequence[bool]) -> Weighed:
-        """The second pass over one variant of one stack."""
-        frames = [_frame(look, place) for look, place in zip(looks, places, strict=True)]
-        components = [Component(flag) for flag in flags]
-        result = self._rules.assemble_stacktrace_component(frames, _about(about), components)
-        return Weighed(
-            flags=[bool(component.contributes) for component in components],
-            why=[component.hint or "" for component in components],
-            contributes=result.contributes,
-            stack_why=result.hint or "",
-        )
+    def weigh(
+        self, looks: Sequence[Look], places: Sequence[Place], about: About, starts: Sequence[Sequence[bool]]
+    ) -> list[Weighed]:
+        """The second pass over one stack, once for each variant."""
+        categories = [place.category for place in places]
+        in_app = [place.in_app for place in places]
+        candidates = [self._index.candidates(look) for look in looks]
+        state = (looks, candidates, categories, in_app)
+        matched = [
+            (rule, found)
+            for rule, bit in self._relevant(candidates, categories, about, self._weighing)
+            if (found := self._matching(rule, bit, state))
+        ]
+        return [_weigh_one(matched, list(flags)) for flags in starts]
+
+    def _relevant(
+        self, candidates: Sequence[int], categories: Sequence[str | None], about: About, of_pass: int
+    ) -> Iterator[tuple[_Compiled, int]]:
+        """The rules of a pass that some frame may match, in order, each with its bit."""
+        bits = 0
+        for each in candidates:
+            bits |= each
+        bits &= of_pass
+        if not any(categories) and not bits & ~self._of_category & self._giving_category:
+            bits &= ~self._of_category
+        while bits:
+            bit = bits & -bits
+            bits ^= bit
+            rule = self._rules[bit.bit_length() - 1]
+            if not rule.rule.exception or _about_matches(rule.rule, about):
+                yield rule, bit
+
+    def _matching(
+        self,
+        rule: _Compiled,
+        bit: int,
+        state: tuple[Sequence[Look], Sequence[int], Sequence[str | None], Sequence[bool | None]],
+    ) -> list[int]:
+        """The frames that a rule matches."""
+        looks, candidates, categories, in_app = state
+        found = [index for index, each in enumerate(candidates) if each & bit]
+        if rule.category:
+            for matcher, literal in rule.category:
+                found = [index for index in found if _category_matches(matcher, literal, categories[index])]
+        for wanted, negated in rule.app:
+            found = [index for index in found if (wanted is bool(in_app[index])) != negated]
+        for neighbour, step in ((rule.rule.caller, -1), (rule.rule.callee, 1)):
+            if neighbour is not None and found:
+                found = [
+                    index
+                    for index in found
+                    if 0 <= index + step < len(looks)
+                    and _one_matches(neighbour, looks[index + step], categories[index + step], in_app[index + step])
+                ]
+        return found
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode("utf-8", "replace")
+def _mask(flags: Iterator[bool]) -> int:
+    return sum(1 << index for index, flag in enumerate(flags) if flag)
 
 
-def _slashed(text: str | None) -> bytes | None:
-    return None if text is None else text.lower().replace("\\", "/").encode("utf-8", "replace")
+def _compile(rule: Rule) -> _Compiled:
+    category = tuple((each, not set(each.pattern) & set("*?[{}\\")) for each in rule.frame if each.field == "category")
+    app = tuple((_app_word(each.pattern), each.negated) for each in rule.frame if each.field == "app")
+    first = tuple(
+        action
+        for action in rule.actions
+        if (isinstance(action, FlagAction) and action.flag == "app")
+        or (isinstance(action, VarAction) and action.name == "category")
+    )
+    second = tuple(
+        action
+        for action in rule.actions
+        if (isinstance(action, FlagAction) and action.flag == "group")
+        or (isinstance(action, VarAction) and action.name in ("max-frames", "min-frames"))
+    )
+    return _Compiled(rule, category, app, first, second, rule.text)
 
 
-def _frame(look: Look, place: Place) -> dict[str, object]:
-    return {
-        "category": _bytes(place.category),
-        "family": look.family.encode(),
-        "function": _bytes(look.function or "<unknown>"),
-        "in_app": place.in_app,
-        "orig_in_app": None,
-        "module": _bytes(look.module),
-        "package": _slashed(look.package),
-        "path": _slashed(look.path),
-    }
+def _app_word(word: str) -> bool | None:
+    """What an `app:` matcher wants; any other word wants nothing that exists."""
+    return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None
 
 
-def _about(about: About) -> dict[str, bytes | None]:
-    return {"ty": _bytes(about.type), "value": _bytes(about.value), "mechanism": _bytes(about.mechanism)}
+def _category_matches(matcher: Matcher, literal: bool, category: str | None) -> bool:
+    if category is None:
+        return matcher.negated
+    same = category == matcher.pattern if literal else matches_text(matcher, category)
+    return same != matcher.negated
+
+
+def _one_matches(matcher: Matcher, look: Look, category: str | None, in_app: bool | None) -> bool:
+    """Whether a caller or callee matches."""
+    if matcher.field == "app":
+        return (_app_word(matcher.pattern) is bool(in_app)) != matcher.negated
+    value = category if matcher.field == "category" else Index.value(look, matcher.field)
+    return (value is not None and matches_text(matcher, value)) != matcher.negated
+
+
+def _about_matches(rule: Rule, about: About) -> bool:
+    for matcher in rule.exception:
+        value = getattr(about, matcher.field)
+        if matches_text(matcher, "<unknown>" if value is None else value) == matcher.negated:
+            return False
+    return True
+
+
+def _reach(reach: str, index: int, count: int) -> slice:
+    """The frames that an action at `index` is about: itself, all towards the crash, or all before."""
+    if reach == "^":
+        return slice(index + 1, count)
+    return slice(0, index) if reach == "v" else slice(index, index + 1)
+
+
+def _weigh_one(matched: Sequence[tuple[_Compiled, list[int]]], flags: list[bool]) -> Weighed:
+    """Applies the rules to one variant."""
+    why = [""] * len(flags)
+    max_frames = min_frames = 0
+    stack_why = ""
+    for rule, found in matched:
+        for index in found:
+            for action in rule.weighs:
+                if isinstance(action, FlagAction):
+                    reached = _reach(action.reach, index, len(flags))
+                    for each in range(*reached.indices(len(flags))):
+                        if flags[each] != action.value:
+                            flags[each], why[each] = action.value, _because(action.value, rule.text)
+                elif action.name == "max-frames":
+                    max_frames = int(action.value)
+                else:
+                    min_frames, stack_why = int(action.value), rule.text
+    if max_frames:
+        kept = 0
+        for index in range(len(flags) - 1, -1, -1):
+            kept += flags[index]
+            if flags[index] and kept > max_frames:
+                flags[index], why[index] = False, f"ignored because only {max_frames} frames are considered"
+    count = sum(flags)
+    if min_frames and count < min_frames:
+        return Weighed(flags, why, False, f"discarded: fewer than {min_frames} frames count, says rule ({stack_why})")
+    return Weighed(flags, why, count > 0, "")
+
+
+def _because(value: bool, text: str) -> str:
+    return f"{'un-ignored' if value else 'ignored'} by stack trace rule ({text})"

@@ -48,11 +48,12 @@ class Part(NamedTuple):
     why: str = ""
 
 
-class Look(Struct, frozen=True, gc=False):
+class Look(Struct, eq=False, gc=False):
     """A frame as grouping sees it, before any rule ran. It knows no line numbers, so that one look serves many frames.
 
     parts: those children that have a value, in hash order. text: what the frame adds to the hash when it counts.
     function, filename: after stack normalisation. path: abs_path or filename. in_app, category: before any rule.
+    candidates: filled in by the engine that reads it first (index.Index.candidates).
     """
 
     parts: tuple[Part, ...]
@@ -68,6 +69,7 @@ class Look(Struct, frozen=True, gc=False):
     family: str
     in_app: bool | None
     category: str | None
+    candidates: int | None = None
 
     @property
     def path(self) -> str | None:

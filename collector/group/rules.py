@@ -7,9 +7,9 @@ import importlib.resources
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.group.engine import Engine, PublishedEngine
+from collector.group.engine import Engine, IndexedEngine
 from collector.group.stack import StackReader
-from collector.group.syntax import Rule, RuleError, parse_rules
+from collector.group.syntax import Rule, parse_rules
 
 # Set id -> data file. The older set was called newstyle:2023-01-11 before.
 BUILT_IN_SETS = {
@@ -24,6 +24,12 @@ def built_in_text(name: str) -> str:
     return importlib.resources.files(__package__).joinpath(BUILT_IN_SETS[name]).read_text("utf-8")
 
 
+@lru_cache(maxsize=8)
+def built_in_rules(name: str) -> tuple[Rule, ...]:
+    """The rules of a built-in set; none for ""."""
+    return tuple(parse_rules(built_in_text(name))) if name else ()
+
+
 class StackRules:
     """The rules of one project. Parsing checks everything, so that nothing can fail when events are grouped.
 
@@ -35,18 +41,12 @@ class StackRules:
         self.rules: Sequence[Rule] = parse_rules(text)
         self._engines: dict[str, Engine] = {}
         self._readers: dict[tuple[str, bool], StackReader] = {}
-        self.on_top_of("")  # the engine is the last judge of the text
 
     def on_top_of(self, built_in: str) -> Engine:
         """The engine that runs the set `built_in` (none when "") and then these rules."""
         engine = self._engines.get(built_in)
         if engine is None:
-            texts = [built_in_text(built_in), self.text] if built_in else [self.text]
-            try:
-                engine = PublishedEngine(texts, asks_about_exceptions=any(rule.exception for rule in self.rules))
-            except ValueError as error:
-                raise RuleError(1, 1, str(error)) from error
-            self._engines[built_in] = engine
+            engine = self._engines[built_in] = IndexedEngine([*built_in_rules(built_in), *self.rules])
         return engine
 
     def reader(self, built_in: str, *, legacy: bool) -> StackReader:

@@ -6,7 +6,7 @@ Facts: reference/grouping.md, sections 4, 6.3 and 9.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from collector.group.engine import About, Engine, Place
+from collector.group.engine import About, Engine, Place, Weighed
 from collector.group.frame import Look, has_url_origin, look_at
 from collector.group.memo import Memo
 from collector.group.view import FrameView
@@ -85,40 +85,31 @@ class StackReader:
         for index in range(1, len(frames)):
             if _repeats(frames, looks, index):
                 flags[index], why[index] = False, RECURSION
-        system = self._variant("system", looks, places, about, (flags, why))
         app_flags = [flag and bool(place.in_app) for flag, place in zip(flags, places, strict=True)]
-        app = self._variant("app", looks, places, about, (app_flags, why))
+        for variant_flags in (flags, app_flags):
+            if len(looks) == 1 and variant_flags[0] and self._is_lonely(looks[0]):
+                variant_flags[0], why[0] = False, LONELY
+        weighed = self.engine.weigh(looks, places, about, (flags, app_flags))
+        forced = [flag and bool(place.in_app) for flag, place in zip(weighed[1].flags, places, strict=True)]
+        system = _variant(looks, weighed[0], weighed[0].flags, why)
+        app = _variant(looks, weighed[1], forced, why)
         return Stack(tuple(looks), tuple(places), _overridden_app(app, system, places), _overridden_system(system))
 
-    def _variant(
-        self,
-        name: str,
-        looks: Sequence[Look],
-        places: Sequence[Place],
-        about: About,
-        start: tuple[list[bool], list[str]],
-    ) -> StackVariant:
-        flags, why = list(start[0]), list(start[1])
-        if len(looks) == 1 and flags[0] and self._is_lonely(looks[0]):
-            flags[0], why[0] = False, LONELY
-        weighed = self.engine.weigh(looks, places, about, flags)
-        if name == "app":
-            final = [flag and bool(place.in_app) for flag, place in zip(weighed.flags, places, strict=True)]
-        else:
-            final = weighed.flags
-        return StackVariant(
-            contributes=weighed.contributes,
-            text="".join([look.text for look, flag in zip(looks, final, strict=True) if flag]),
-            flags=tuple(final),
-            why=tuple(rule or reason for rule, reason in zip(weighed.why, why, strict=True)),
-            stack_why=weighed.stack_why,
-        )
-
     def _is_lonely(self, look: Look) -> bool:
-        """Whether the only frame of a script says nothing, for want of a function (the older configuration inverts it)."""
+        """Whether the only frame of a script, without a function, says nothing (the older configuration inverts it)."""
         if look.family != "javascript" or look.function:
             return False
         return has_url_origin(look.abs_path, files_too=True) == self.legacy
+
+
+def _variant(looks: Sequence[Look], weighed: Weighed, flags: Sequence[bool], why: Sequence[str]) -> StackVariant:
+    return StackVariant(
+        contributes=weighed.contributes,
+        text="".join([look.text for look, flag in zip(looks, flags, strict=True) if flag]),
+        flags=tuple(flags),
+        why=tuple([rule or reason for rule, reason in zip(weighed.why, why, strict=True)]),
+        stack_why=weighed.stack_why,
+    )
 
 
 def _weight(frame: FrameView) -> int:

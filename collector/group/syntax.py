@@ -9,6 +9,8 @@ action    := ["^" | "v"] ("+" | "-") ("app" | "group")  |  name "=" value
 import re
 from typing import NamedTuple
 
+from collector.group.globs import GlobError, compile_glob
+
 FRAME_FIELDS = {
     "stack.function": "function",
     "function": "function",
@@ -176,7 +178,13 @@ class _Line:
             raise self.fail("unclosed quote")
         self.at = argument.end()
         pattern = argument[1] if argument[1] is not None else argument[2]
-        return Matcher(field, pattern.replace("\\\\", "\\"), negated)
+        matcher = Matcher(field, pattern.replace("\\\\", "\\"), negated)
+        if matcher.of_exception:  # a broken glob of a frame matcher only never matches (section 6.2)
+            try:
+                compile_glob(matcher.pattern, path=False)
+            except GlobError as error:
+                raise self.fail(str(error), argument.start()) from error
+        return matcher
 
     def actions(self) -> list[FlagAction | VarAction]:
         actions: list[FlagAction | VarAction] = []
