@@ -11,7 +11,7 @@ from collector.store.buckets import IssueBuckets
 from collector.store.delta import SUMMARISED as SUMMARISED_FLAG
 from collector.store.delta import Delta, Occurrence, add_outcomes, user_hash
 from collector.store.issues import Assignment, IssueIndex
-from collector.store.payload import PayloadCodec
+from collector.store.payload import PayloadCodec, Training
 from collector.store.recent import RecentIds
 from collector.store.schema import NOT_KEPT
 from collector.store.segment import micros
@@ -40,10 +40,11 @@ class Plan(NamedTuple):
 class Planner:
     """What a plan is made with."""
 
-    def __init__(self, index: IssueIndex, recent: RecentIds, buckets: IssueBuckets) -> None:
+    def __init__(self, index: IssueIndex, recent: RecentIds, buckets: IssueBuckets, training: Training) -> None:
         self.index = index
         self.recent = recent
         self.buckets = buckets
+        self.training = training
 
     def plan(self, batch: Sequence[Digested], codec: PayloadCodec) -> Plan:
         """Rows and delta of a batch; nothing in memory changes before `accept`, but for bucket fills."""
@@ -81,8 +82,11 @@ class Planner:
     def _event(self, row: EventRow, plan: Plan, codec: PayloadCodec) -> Occurrence:
         issue_id, flags = plan.assignment.assign(row)
         kept = bool(flags) or self.buckets.take(row.project_id, issue_id, row.received_at)
-        enc, payload = codec.encode(row.payload) if kept else (NOT_KEPT, None)
-        if not kept:
+        if kept:
+            enc, payload = codec.encode(row.payload, row.project_id)
+            self.training.see(row.project_id, row.payload, enc, len(payload))
+        else:
+            enc, payload = NOT_KEPT, None
             flags |= SUMMARISED_FLAG
         plan.events.append(_event_tuple(row, issue_id, enc, payload))
         event_id = bytes.fromhex(row.event_id)
@@ -108,7 +112,7 @@ def _event_tuple(row: EventRow, issue_id: int, enc: int, payload: bytes | None) 
 
 def _item_tuple(item: ItemRow, codec: PayloadCodec) -> tuple[Any, ...]:
     """In the order of schema.ITEM_COLUMNS."""
-    enc, payload = codec.encode(item.payload)
+    enc, payload = codec.encode(item.payload, 0)
     return (micros(item.received_at), item.project_id, item.kind, item.event_id or None, item.headers or None,
             len(item.payload), enc, payload)  # fmt: skip
 

@@ -4,7 +4,7 @@
 
 - `events`: one row an event; typed columns for plain SQL, `payload` the whole scrubbed JSON. `enc` says how `payload`
   is written: 0 as it is, 1 a zstd frame, 2 and up a zstd frame with dictionary number `enc - 1` (`seg_info` key
-  `dict:N`), 255 not kept (the issue was over its rate; the event is counted).
+  `dict:N`, see collector.store.payload), 255 not kept (the issue was over its rate; the event is counted).
 - `items`: one row any other envelope item.
 - `progress`: one row a commit, in the same transaction as its rows: `no` counts commits over all segments, `epoch`,
   `seq`, `total` are the spool Position reached, `events` and `items` the rows in this file after it, `stored` the

@@ -6,7 +6,7 @@ Only DuckDB ever opens the file in this process: closing any other descriptor of
 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -16,7 +16,7 @@ import duckdb
 from collector.errors import ConfigError, Damaged, Unavailable
 from collector.model.received import Position
 from collector.store.engine import DURABLE, quoted, translate
-from collector.store.payload import PayloadCodec
+from collector.store.payload import Dictionary, PayloadCodec, read_dictionaries
 from collector.store.schema import CASTS, EVENT_COLUMNS, ITEM_COLUMNS, SEGMENT_DDL, SEGMENT_FORMAT
 
 ROW_GROUP_ROWS = 20_480  # a checkpoint rewrites the last row group: bounds the stall (storage.md 4.2)
@@ -77,7 +77,7 @@ class Segment:
 
     @classmethod
     def create(cls, connection: duckdb.DuckDBPyConnection, path: Path, sequence: int, carried: Progress, at: float,
-               dictionaries: dict[int, bytes] | None = None) -> Self:  # fmt: skip
+               dictionaries: Mapping[int, Dictionary] | None = None) -> Self:  # fmt: skip
         """A new file that carries the position on. Raises Unavailable (disk full) or Damaged."""
         segment = cls(connection, path, f"seg_{sequence}")
         try:
@@ -87,7 +87,7 @@ class Segment:
                 connection.execute(statement.format(seg=segment.alias))
             facts = {"format": str(SEGMENT_FORMAT), "sequence": str(sequence), "created_at": repr(at)}
             rows: list[tuple[str, bytes]] = [(key, value.encode()) for key, value in facts.items()]
-            rows += [(f"dict:{number}", data) for number, data in (dictionaries or {}).items()]
+            rows += [(f"dict:{number}", one.pack()) for number, one in (dictionaries or {}).items()]
             for key, value in rows:
                 connection.execute(f"INSERT INTO {segment.alias}.seg_info VALUES (?, ?)", [key, value])
             segment._insert_progress(Commit(carried.no, carried.position, at, 0, (), (), b""), 0, 0, 0)
@@ -136,7 +136,7 @@ class Segment:
                                f" {SEGMENT_FORMAT}); start that version, or move the file away"])  # fmt: skip
         if not last:
             raise Damaged(self.path, "no progress row")
-        self.codec = PayloadCodec({int(key[5:]): bytes(v) for key, v in facts.items() if key.startswith("dict:")})
+        self.codec = PayloadCodec(read_dictionaries(facts))
         no, epoch, seq, total, events, items, stored = last[0]
         self.progress = Progress(no, Position(epoch, seq, total), events, items, stored)
 
@@ -196,6 +196,18 @@ class Segment:
             self._settle(commit, error)
         self.progress = Progress(commit.no, commit.position, events, items, before.stored + commit.stored)
         self.wal_bytes += len(commit.delta) + sum(len(row[-1] or b"") + 600 for row in (*commit.events, *commit.items))
+
+    def add_dictionary(self, dictionary: Dictionary) -> None:
+        """Keeps a dictionary in the file, then uses it. Raises Unavailable (it is not used)."""
+        number = max(self.codec.dictionaries, default=0) + 1
+        try:
+            self._connection.execute(
+                f"INSERT INTO {self.alias}.seg_info VALUES (?, ?)", [f"dict:{number}", dictionary.pack()]
+            )
+        except duckdb.Error as error:
+            self.reopen()
+            raise Unavailable(f"{self.path.name}: {str(error).splitlines()[0]}") from error
+        self.codec.add(dictionary)
 
     def _settle(self, commit: Commit, error: duckdb.Error) -> None:
         """Finds out whether a commit that failed is in the file; returns when it is."""

@@ -8,7 +8,7 @@ with the evicted quantity, unlink, row deleted.
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from collector.errors import Damaged, Unavailable
 from collector.machine.clock import Clock
 from collector.model.received import Position
 from collector.store.engine import quoted, translate
+from collector.store.payload import Dictionary
 from collector.store.probe import probe
 from collector.store.quarantine import Quarantine
 from collector.store.segment import Progress, Segment, wal_of
@@ -202,7 +203,7 @@ class Segments:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _open_new(self, carried: Progress) -> None:
+    def _open_new(self, carried: Progress, dictionaries: Mapping[int, Dictionary] | None = None) -> None:
         now = self._clock.now()
         day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d")
         names = {row[0] for row in self._state.rows("SELECT name FROM segments")}
@@ -214,7 +215,7 @@ class Segments:
         sequence = int(self._state.rows("SELECT coalesce(max(sequence), 0) + 1 FROM segments")[0][0])
         path = self.path(name)
         try:
-            segment = Segment.create(self._connection, path, sequence, carried, now)
+            segment = Segment.create(self._connection, path, sequence, carried, now, dictionaries)
         except Damaged as error:
             self._quarantine.move(path)
             raise Unavailable(f"a new segment cannot be made: {error.what}") from error
@@ -243,7 +244,8 @@ class Segments:
             self._unlink(segment.name)
         else:
             self._seal(segment)
-        self._open_new(START_PROGRESS._replace(no=carried.no, position=carried.position))
+        self._open_new(START_PROGRESS._replace(no=carried.no, position=carried.position),
+                       segment.codec.carried(self._clock.now()))  # fmt: skip
 
     def _seal(self, segment: Segment) -> None:
         segment.checkpoint()

@@ -28,7 +28,7 @@ from collector.store.buckets import IssueBuckets, IssueRate
 from collector.store.clean import cleaned, refused
 from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
 from collector.store.engine import connect
-from collector.store.payload import PayloadCodec
+from collector.store.payload import PayloadCodec, Training, read_dictionaries
 from collector.store.plan import Plan, Planner
 from collector.store.quarantine import Quarantine
 from collector.store.recent import RecentIds
@@ -136,7 +136,7 @@ class Store:
             _ = self._segments.active
         self._replay(fresh)
         recent = RecentIds(self._settings.max_recent_ids)
-        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates))
+        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates), Training())
         self._remember_ids(recent)
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
 
@@ -362,11 +362,20 @@ class Store:
         )
         if self._segments.rotation_due(max_bytes):
             self._rotate()
+        self._train()
         self._retention.run()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
         if due and self._segments.active.wal_bytes:
             self.checkpoint()
         return self.released
+
+    def _train(self) -> None:
+        """A dictionary for each project that showed enough events: about 0.1 s, once a day and project."""
+        segment, training = self._segments.active, self._planner.training
+        for project_id in training.due():
+            dictionary = training.train(project_id, self._clock.now())
+            if dictionary is not None and not segment.codec.is_full:
+                segment.add_dictionary(dictionary)
 
     def _rotate(self) -> None:
         with self._hold.changing(SEAL_WAIT_SECONDS) as free:
@@ -374,6 +383,8 @@ class Store:
                 return
             place = self._segments.active.progress
             self._guarded(self._segments.active, self._segments.rotate)
+        in_use = self._segments.active.codec.dictionaries.values()
+        self._planner.training.renew(one.project_id for one in in_use)
         self._checkpointed_at = self._clock.monotonic()
         self._drain_backlog()
         if not self._backlog:
@@ -407,7 +418,7 @@ class Store:
         if active.name == name:
             return active.codec
         rows = self._connection.execute(f"SELECT k, v FROM {alias}.seg_info WHERE starts_with(k, 'dict:')").fetchall()
-        return PayloadCodec({int(key[5:]): bytes(data) for key, data in rows})
+        return PayloadCodec(read_dictionaries(dict(rows)))
 
     def _payload_of(self, one: Occurrence) -> bytes | None:
         return self.payload(one.event_id.hex(), one.project_id)
