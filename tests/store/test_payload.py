@@ -17,7 +17,7 @@ WORDS = [f"module_{n}.function_{n}" for n in range(300)]
 
 
 def body(number: int, seed: str = "app") -> bytes:
-    chosen = random.Random(f"{seed}{number}").choices(WORDS, k=60)
+    chosen = random.Random(f"{seed}{number % 9}").choices(WORDS, k=30)
     frames = [{"function": word, "lineno": number, "context_line": f"    return {word}({seed})"} for word in chosen]
     return json.dumps({"event_id": f"{number:032x}", "stacktrace": {"frames": frames}}).encode()
 
