@@ -54,8 +54,8 @@ class Disk(Protocol):
         """Make the folder and its parents (0700) where missing; the new names are synced."""
         ...
 
-    def list_folder(self, folder: Path) -> list[Path]:
-        """What is in the folder, sorted."""
+    def list_names(self, folder: Path) -> list[str]:
+        """Names in the folder, sorted."""
         ...
 
     def create(self, path: Path) -> int:
@@ -116,6 +116,10 @@ class Disk(Protocol):
 
     # Built of the verbs above; the same on every disk.
 
+    def list_folder(self, folder: Path) -> list[Path]:
+        """What is in the folder, sorted."""
+        return [folder / name for name in self.list_names(folder)]
+
     def exists(self, path: Path) -> bool:
         """Whether a file has this name."""
         try:
@@ -174,8 +178,8 @@ class RealDisk(Disk):
             os.makedirs(each, mode=0o700, exist_ok=True)
             self.sync_folder(each.parent)
 
-    def list_folder(self, folder: Path) -> list[Path]:
-        return sorted(folder / name for name in os.listdir(folder))
+    def list_names(self, folder: Path) -> list[str]:
+        return sorted(os.listdir(folder))
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

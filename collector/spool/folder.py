@@ -61,12 +61,12 @@ def temporary_name(number: int) -> str:
 
 def list_numbers(disk: Disk, folder: Path) -> list[int]:
     """Numbers of the record files, ascending. Raises OSError."""
-    return _numbers([path.name for path in disk.list_folder(folder)])
+    return _numbers(disk.list_names(folder))
 
 
 def survey(disk: Disk, folder: Path) -> Survey:
     """Read the folder and the headers. Raises OSError; ConfigError when a later version wrote a file."""
-    names = [path.name for path in disk.list_folder(folder)]
+    names = disk.list_names(folder)
     looks = {number: look_at(disk, folder, number) for number in _numbers(names)}
     files = [file for file in looks.values() if file]
     epoch = find_epoch(disk, folder, files)

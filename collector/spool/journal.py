@@ -98,15 +98,12 @@ class Journal:
             epoch, saved = new_epoch(), None
         self.position = self._find_end(seen, epoch)
         self.released = Position(epoch, 0, 0)
-        self._first_seq = self.position.seq + 1
-        if seen.files:
-            self._first_seq += RESTART_GAP
-        if saved and saved.epoch == epoch:
-            self._first_seq = max(self._first_seq, saved.seq + 1 + RESTART_GAP)
-            if (
-                saved.seq <= self.position.seq
-            ):  # one from the future releases nothing: its files are gone or it is wrong
-                self.released = saved
+        if saved and saved.epoch == epoch and saved <= self.position:
+            self.released = saved
+        elif saved and saved.epoch == epoch:
+            # Ahead of the files: some are gone. It still knows what was received; but it releases nothing.
+            self.position = saved
+        self._first_seq = self.position.seq + 1 + (RESTART_GAP if seen.files else 0)
         self._keep(list(self._extents(seen.files)))
         self._next_number = 1 + max((each.number for each in seen.files), default=0)
         self.look()
@@ -118,17 +115,20 @@ class Journal:
         self._trim_newest()
         try:
             self._activate(0, zero=True)
-            self._checkpoint_epoch()
         except OSError as error:
             self._fail(error)
         else:
+            self._renew_checkpoint()
             self._drop()
 
-    def _checkpoint_epoch(self) -> None:
-        """A second place that knows the epoch, should the headers of all files be damaged."""
-        checkpoint = self._checkpoint
-        if checkpoint and (checkpoint.position is None or checkpoint.position.epoch != self.released.epoch):
-            checkpoint.save(self.released)
+    def _renew_checkpoint(self) -> None:
+        """What we read of it may be only in the page cache (its sync failed, then the process died): nothing goes on
+        its word before it is written again. At the very first start this makes a second place that knows the epoch."""
+        if self._checkpoint:
+            try:
+                self._checkpoint.save(self.released)
+            except OSError:
+                self.released = Position(self.position.epoch, 0, 0)
 
     def _find_end(self, seen: Survey, epoch: int) -> Position:
         for file in reversed(seen.files):

@@ -100,6 +100,19 @@ def prefix(pending: Sequence[Write | Truncate], rng: random.Random) -> list[Writ
     return [*pending[:whole], last]
 
 
+class NameChange(NamedTuple):
+    """A create (inode), unlink, or replace (target) whose folder is not synced yet."""
+
+    verb: str
+    path: str
+    target: str = ""
+    inode: Inode | None = None
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+
 class FakeDisk(Disk):
     """A Disk in memory. `random` decides all that a crash or a failed sync may decide."""
 
@@ -110,9 +123,9 @@ class FakeDisk(Disk):
         self.fault: Fault | None = None
         self.fault_fired = False
         self._fault_calls = 0
-        self._visible: dict[Path, Inode] = {}
-        self._durable: dict[Path, Inode] = {}
-        self._pending: list[tuple[str, Path, Path | None, Inode | None]] = []
+        self._visible: dict[str, Inode] = {}
+        self._durable: dict[str, Inode] = {}
+        self._pending: list[NameChange] = []
         self._handles: dict[int, Inode] = {}
         self._locks: dict[int, Path] = {}
         self._last_handle = 2
@@ -147,24 +160,24 @@ class FakeDisk(Disk):
 
     def corrupt(self, path: Path, offset: int, data: bytes) -> None:
         """Bit rot: these bytes are now at this place of the file, visible and durable."""
-        inode = self._visible[path]
+        inode = self._visible[str(path)]
         for content in (inode.visible, inode.durable):
             content[offset : offset + len(data)] = data[: max(0, len(content) - offset)]
 
     def lose(self, path: Path) -> None:
         """Somebody deletes the file by hand, durably."""
-        self._visible.pop(path, None)
-        self._durable.pop(path, None)
+        self._visible.pop(str(path), None)
+        self._durable.pop(str(path), None)
 
     def put(self, path: Path, data: bytes) -> None:
         """Somebody puts a file there by hand, durably."""
         inode = Inode()
         inode.visible[:] = inode.durable[:] = data
-        self._visible[path] = self._durable[path] = inode
+        self._visible[str(path)] = self._durable[str(path)] = inode
 
     def content(self, path: Path) -> bytes:
         """What a reader sees."""
-        return bytes(self._visible[path].visible)
+        return bytes(self._visible[str(path)].visible)
 
     @property
     def open_handles(self) -> int:
@@ -175,17 +188,18 @@ class FakeDisk(Disk):
     def make_folder(self, folder: Path) -> None:
         self._call("make_folder")
 
-    def list_folder(self, folder: Path) -> list[Path]:
-        self._call("list_folder")
-        return sorted(path for path in self._visible if path.parent == folder)
+    def list_names(self, folder: Path) -> list[str]:
+        self._call("list_names")
+        start = len(str(folder)) + 1
+        return [name[start:] for name in sorted(self._visible) if name.startswith(f"{folder}/")]
 
     def create(self, path: Path) -> int:
         self._call("create")
-        if path in self._visible:
+        if str(path) in self._visible:
             raise FileExistsError(errno.EEXIST, "exists", str(path))
         inode = Inode()
-        self._visible[path] = inode
-        self._pending.append(("create", path, None, inode))
+        self._visible[str(path)] = inode
+        self._pending.append(NameChange("create", str(path), inode=inode))
         return self._new_handle(inode)
 
     def open(self, path: Path, *, writable: bool = False) -> int:
@@ -202,7 +216,7 @@ class FakeDisk(Disk):
 
     def read_at(self, handle: int, size_bytes: int, offset: int) -> bytes:
         self._call("read")
-        return bytes(self._inode(handle).visible[offset : offset + size_bytes])
+        return bytes(memoryview(self._inode(handle).visible)[offset : offset + size_bytes])
 
     def write_at(self, handle: int, buffers: Sequence[bytes], offset: int) -> int:
         inode = self._inode(handle)
@@ -237,22 +251,22 @@ class FakeDisk(Disk):
 
     def replace(self, source: Path, target: Path) -> None:
         self._call("replace")
-        self._visible[target] = self._find(source)
-        del self._visible[source]
-        self._pending.append(("replace", source, target, None))
+        self._visible[str(target)] = self._find(source)
+        del self._visible[str(source)]
+        self._pending.append(NameChange("replace", str(source), str(target)))
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")
         self._find(path)
-        del self._visible[path]
-        self._pending.append(("unlink", path, None, None))
+        del self._visible[str(path)]
+        self._pending.append(NameChange("unlink", str(path)))
 
     def sync_folder(self, folder: Path) -> None:
         self._call("sync_folder")
         for operation in self._pending:
-            if operation[1].parent == folder:
+            if operation.folder == str(folder):
                 self._apply_name(operation)
-        self._pending = [each for each in self._pending if each[1].parent != folder]
+        self._pending = [each for each in self._pending if each.folder != str(folder)]
 
     def space(self, folder: Path) -> Space:
         self._call("space")
@@ -281,19 +295,18 @@ class FakeDisk(Disk):
             self.fault_fired = True
             raise OSError(fault.errno, os.strerror(fault.errno))
 
-    def _apply_name(self, operation: tuple[str, Path, Path | None, Inode | None]) -> None:
-        verb, path, target, inode = operation
-        if verb == "create" and inode is not None:
-            self._durable[path] = inode
-        elif verb == "unlink":
-            self._durable.pop(path, None)
-        elif target is not None and path in self._durable:
-            self._durable[target] = self._durable.pop(path)
+    def _apply_name(self, change: NameChange) -> None:
+        if change.inode is not None:
+            self._durable[change.path] = change.inode
+        elif change.verb == "unlink":
+            self._durable.pop(change.path, None)
+        elif change.path in self._durable:
+            self._durable[change.target] = self._durable.pop(change.path)
 
     def _find(self, path: Path) -> Inode:
-        if path not in self._visible:
+        if str(path) not in self._visible:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-        return self._visible[path]
+        return self._visible[str(path)]
 
     def _inode(self, handle: int) -> Inode:
         if handle not in self._handles:

@@ -214,8 +214,10 @@ class SpoolWorld:
         assert ids == sorted(set(ids)), f"twice or out of order: {ids}"
         assert self.writer.position == state.position
         assert self.writer.pending(state.position) == (0, 0, 0)
-        assert state.accounted == state.position.total
+        # Bytes that rot behind what the store has, and before a checkpoint: the next start cannot know they were there.
+        assert state.accounted >= state.position.total
         if not self.is_corrupted:
+            assert state.accounted == state.position.total
             missing = set(self.acked) - set(ids)
             assert not missing, f"acknowledged and lost: {sorted(missing)}"
             assert (state.lost, state.damages, state.earlier) == (0, 0, 0)
