@@ -129,9 +129,9 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(document, indent=2))
     else:
-        from collector.tables import print_status
+        from collector.tables import status_text
 
-        print_status(document)
+        print(status_text(document))
     return DONE if document["ready"] else NO
 
 
@@ -181,6 +181,14 @@ def parser() -> Parser:
     return top
 
 
+def _unavailable_code(args: argparse.Namespace, error: Unavailable) -> int:
+    if args.command != "serve":
+        return NO
+    from collector.serve import FolderRefused
+
+    return IN_USE if isinstance(error, FolderRefused) else INTERNAL
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     args = parser().parse_args(argv)
@@ -192,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CONFIG
     except Unavailable as error:
         print(f"collector: {error}", file=sys.stderr)
-        return IN_USE if error.what.startswith("data folder in use") else INTERNAL if args.command == "serve" else NO
+        return _unavailable_code(args, error)
     except ProtocolError as error:
         print(f"collector: {error}", file=sys.stderr)
         return NO

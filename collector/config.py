@@ -6,6 +6,7 @@ the command line. `load` either returns a usable Config or raises ConfigError wi
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,8 +15,11 @@ import msgspec
 from collector.accept.settings import IngestSettings
 from collector.digest.settings import DigestSettings
 from collector.errors import ConfigError
-from collector.filter.settings import FilterSettings
+from collector.filter import Filters, FilterSettings
 from collector.forward.settings import ForwardSettings, UpstreamSettings
+from collector.group.fingerprint import FingerprintRules
+from collector.group.grouping import GROUPING_CONFIGS, GroupingSettings
+from collector.group.rules import StackRules
 from collector.model.project import ProjectSettings
 from collector.model.settings import (
     DataSettings,
@@ -32,6 +36,7 @@ from collector.model.settings import (
 from collector.model.shape import bare, fill, help_of, is_table, leaves, table_list
 from collector.protocol.limits import LimitSettings
 from collector.query.settings import QuerySettings
+from collector.scrub import Scrubber, ScrubSettings
 from collector.spool.settings import SpoolSettings
 from collector.store.settings import RetentionSettings, StoreSettings
 
@@ -61,6 +66,8 @@ class ProjectConfig(ProjectSettings):
     """A project with the tables of all rooms."""
 
     filters: FilterSettings = FilterSettings()
+    scrubbing: ScrubSettings = ScrubSettings()
+    grouping: GroupingSettings = GroupingSettings()
     forward: ForwardSettings = ForwardSettings()
 
 
@@ -183,7 +190,27 @@ def _check_listen(config: Config) -> Iterator[str]:
         yield f'listen.address: {config.listen.address!r} should be host:port, such as "127.0.0.1:9000"'
 
 
-CHECKS: list[Check] = [_check_projects, _check_listen]
+def _check_rules(config: Config) -> Iterator[str]:
+    """Compile what a project writes in a language of its own: a broken rule is found here and never at run time."""
+    for index, project in enumerate(config.project):
+        here = f"project[{index}]"
+        compiled: list[tuple[str, Callable[[], object]]] = [
+            ("filters", partial(Filters, project.filters)),
+            ("scrubbing", partial(Scrubber, project.scrubbing)),
+            ("grouping.stack_trace_rules", partial(StackRules, project.grouping.stack_trace_rules)),
+            ("grouping.fingerprint_rules", partial(FingerprintRules, project.grouping.fingerprint_rules)),
+        ]
+        for name, build in compiled:
+            try:
+                build()
+            except ValueError as error:
+                yield f"{here}.{name}: {error}"
+        if project.grouping.config not in GROUPING_CONFIGS:
+            known = ", ".join(GROUPING_CONFIGS)
+            yield f"{here}.grouping.config: {project.grouping.config!r} is not allowed; write one of {known}"
+
+
+CHECKS: list[Check] = [_check_projects, _check_listen, _check_rules]
 
 
 def example() -> str:

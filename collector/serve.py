@@ -264,9 +264,7 @@ def serve(config: Config, start_thread: StartThread | None) -> int:
 
     disk = RealDisk()
     folder = Path(config.data.dir)
-    for name in ("", *FOLDERS):
-        disk.make_folder(folder / name)
-    with disk.lock_folder(folder):
+    with _own_folder(disk, folder):
         config = with_default_project(config, disk)
         if config.process.worker == "thread":
             sys.setswitchinterval(0.0001)  # measured: an ack waits up to 5 ms per wake-up for the worker's slice else
@@ -277,6 +275,25 @@ def serve(config: Config, start_thread: StartThread | None) -> int:
             return await front.run(_announce_to(folder))
 
         return uvloop.run(main())
+
+
+class FolderRefused(Unavailable):
+    """The data folder is another collector's, or cannot be written; exit 73."""
+
+
+@contextlib.contextmanager
+def _own_folder(disk: Disk, folder: Path) -> Iterator[None]:
+    """The data folder with its rooms, locked for as long as this process lives. Raises FolderRefused."""
+    try:
+        for name in ("", *FOLDERS):
+            disk.make_folder(folder / name)
+        lock = disk.lock_folder(folder)
+    except OSError as error:
+        raise FolderRefused(f"data.dir: {error.filename or folder}: {error.strerror}") from error
+    except Unavailable as error:
+        raise FolderRefused(error.what) from error
+    with lock:
+        yield
 
 
 def _announce_to(folder: Path) -> Callable[[list[str], str], None]:

@@ -1,23 +1,14 @@
-"""What the commands print for people: rich tables, plain text when not on a terminal."""
+"""What the commands print for people: aligned plain text, the same on a terminal and in a pipe."""
 
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from collector.web.page import human_bytes, human_seconds
 
 
-def print_status(document: dict[str, Any]) -> None:
-    """The status document as two short tables and a list of problems."""
-    console = Console(highlight=False)
+def status_text(document: dict[str, Any]) -> str:
+    """The status document in a screenful."""
     ledger, spool, store, outbox = (document[key] for key in ("ledger", "spool", "store", "outbox"))
     state = "ready" if document["ready"] else "not ready"
-    console.print(
-        f"[bold]collector {document['version']}[/bold] {state}, up {human_seconds(document['uptime_seconds'])}"
-    )
-    for problem in document["problems"]:
-        console.print(f"  ! {problem}", style="red", markup=False)
     rows = [
         ("received", ledger["received"], "items"),
         ("stored", ledger["stored"], f"{human_bytes(store['bytes'])} in {store['segments']} segments"),
@@ -26,10 +17,8 @@ def print_status(document: dict[str, Any]) -> None:
         *((f"dropped {reason}", quantity, "") for reason, quantity in sorted(ledger["dropped"].items())),
         ("outbox", outbox["records"], f"{human_bytes(outbox['bytes'])}, {outbox['state']}"),
     ]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for name, quantity, note in rows:
-        table.add_row(name, str(quantity), note)
-    console.print(table)
+    wide = max(len(name) for name, _, _ in rows)
+    lines = [f"collector {document['version']}  {state}, up {human_seconds(document['uptime_seconds'])}"]
+    lines += [f"  ! {problem}" for problem in document["problems"]]
+    lines += [f"  {name:<{wide}}  {quantity:>10}  {note}".rstrip() for name, quantity, note in rows]
+    return "\n".join(lines)

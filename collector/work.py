@@ -323,7 +323,7 @@ def issue_rate(project: ProjectConfig) -> IssueRate:
 
 def project_rules(project: ProjectConfig) -> ProjectRules:
     """What the digest needs of a project."""
-    return ProjectRules(filters=project.filters)
+    return ProjectRules(project.filters, project.scrubbing, project.grouping)
 
 
 def _status(shift: Shift, body: Any) -> Any:

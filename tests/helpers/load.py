@@ -1,6 +1,7 @@
 """A bounded load on a server of this machine: N connections, fresh ids, who was acknowledged and how fast.
 
-As a program: python -m tests.helpers.load --dsn DSN -n 1000 -c 8 [--rate R] [--ids-out FILE] [--seconds S]; prints one JSON object.
+As a program: python -m tests.helpers.load --dsn DSN -n 1000 -c 8 [--rate R] [--ids-out FILE] [--seconds S]
+prints one JSON object.
 """
 
 import argparse

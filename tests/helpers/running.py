@@ -80,6 +80,11 @@ class Collector:
         self.dsns = [line.split()[1] for line in lines if line.startswith("DSN ")]
         return self
 
+    def refused(self) -> "subprocess.CompletedProcess[str]":
+        """`serve` where it is expected to refuse."""
+        command = [*COLLECTOR, "serve", "--config", str(self.config)]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environ, timeout=30)
+
     @staticmethod
     def _read(stream: Any, into: list[str]) -> None:
         with contextlib.suppress(ValueError):
