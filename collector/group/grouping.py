@@ -20,9 +20,10 @@ from collector.group.fingerprint import (
     match_built_in,
     resolve,
 )
+from collector.group.recall import Recalled, keep, key_of, recall
 from collector.group.rules import StackRules, no_rules
 from collector.group.strategies import Variants, run_strategies
-from collector.group.title import Headline, headline
+from collector.group.title import Blame, Headline, blame, headline
 from collector.group.view import View
 from collector.model.event import GroupingResult
 from collector.model.settings import Help, Settings
@@ -68,7 +69,8 @@ class Outline(NamedTuple):
     """Everything that grouping found out about an event; `GroupingResult` is made of it.
 
     hashes: variant name -> hash, None when it does not contribute. fingerprint: as sent or as a rule chose it.
-    resolved: the same with variables filled in. rule: the fingerprint rule that matched.
+    resolved: the same with variables filled in. rule: the fingerprint rule that matched. main: id of main exception.
+    winner: the strategy that counts. groups: there are exception groups.
     """
 
     variants: Variants
@@ -77,6 +79,10 @@ class Outline(NamedTuple):
     resolved: list[str]
     rule: FingerprintRule | None
     headline: Headline
+    blame: Blame
+    main: int | None
+    winner: str
+    groups: bool
 
 
 def group(
@@ -93,24 +99,49 @@ def group(
     configuration before, for looking up. Raises KeyError for an unknown configuration.
     """
     settings = GROUPING_CONFIGS[config]
-    found = outline(view, settings, rules, fingerprints)
+    rules = rules or no_rules()
+    facts = Facts(view, rules.reader(settings.rules, legacy=settings.legacy))
+    rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
+    key = None if rule else key_of(facts, config, transition)
+    if key is not None and (known := recall(rules.recalled, facts, key)):
+        return _result(config, known, headline(facts, known.main, view.title, known.blame), [DEFAULT], [DEFAULT])
+
+    found = _outline(facts, settings, rule)
+    uses_values = _uses_values(found)
     secondary: list[str] = []
-    if transition and settings.secondary is not None:
-        before = outline(view, GROUPING_CONFIGS[settings.secondary], rules, fingerprints)
-        secondary = lookup_order(before.hashes)
+    before = GROUPING_CONFIGS[settings.secondary] if transition and settings.secondary else None
+    if before is not None:
+        older = outline(view, before, rules, fingerprints)
+        secondary = lookup_order(older.hashes)
+        uses_values = uses_values or _uses_values(older)
+    variants = {name: (value, value is not None) for name, value in found.hashes.items()}
+    known = Recalled(variants, lookup_order(found.hashes), secondary, found.main, found.blame)
+    if key is not None and found.winner == "exception" and (before is None or older.winner == "exception"):
+        keep(rules.recalled, facts, key, known, uses_values=uses_values)
+    return _result(config, known, found.headline, found.fingerprint, found.resolved)
+
+
+def _result(
+    config: str, known: Recalled, head: Headline, fingerprint: list[str], resolved: list[str]
+) -> GroupingResult:
     return GroupingResult(
         config=config,
-        variants={name: (value, value is not None) for name, value in found.hashes.items()},
-        hashes=lookup_order(found.hashes),
-        title=found.headline.title,
-        culprit=found.headline.culprit,
-        fingerprint=found.fingerprint,
-        secondary_hashes=secondary,
-        resolved_fingerprint=found.resolved,
-        type=found.headline.type,
-        location=found.headline.location,
-        metadata=found.headline.metadata,
+        variants=known.variants.copy(),
+        hashes=known.hashes.copy(),
+        title=head.title,
+        culprit=head.culprit,
+        fingerprint=fingerprint,
+        secondary_hashes=known.secondary_hashes.copy(),
+        resolved_fingerprint=resolved,
+        type=head.type,
+        location=head.location,
+        metadata=head.metadata,
     )
+
+
+def _uses_values(found: Outline) -> bool:
+    """Whether the values of the exceptions had a part in the hashes or in the choice of exceptions."""
+    return found.main is not None or found.groups or any(root.uses_value() for root in found.variants.values())
 
 
 def outline(
@@ -118,21 +149,34 @@ def outline(
 ) -> Outline:
     """The variants of one event under one configuration, with the component trees."""
     facts = Facts(view, (rules or no_rules()).reader(config.rules, legacy=config.legacy))
-    rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
+    return _outline(facts, config, fingerprints.match(facts) if fingerprints else match_built_in(facts))
+
+
+def _outline(facts: Facts, config: GroupingConfig, rule: FingerprintRule | None) -> Outline:
+    view = facts.view
     fingerprint = list(rule.fingerprint) if rule else _sent_fingerprint(view)
     grouped = run_strategies(facts, stack_first=config.legacy)
-    title = expand(rule.title, facts) if rule and rule.title else view.title
-    resolved = [
-        part if is_default(part) else resolve(part, facts, mark_unknown=not config.legacy) for part in fingerprint
-    ]
-    hashes: dict[str, str | None]
+    mark_unknown = not config.legacy
+    resolved = [part if is_default(part) else resolve(part, facts, mark_unknown=mark_unknown) for part in fingerprint]
+    variants = {} if view.checksum else grouped.variants
     if view.checksum:
-        variants: Variants = {}
         hashes = _of_checksum(view.checksum)
     else:
-        variants = grouped.variants
         hashes = _of_components(variants, fingerprint, resolved, rule)
-    return Outline(variants, hashes, fingerprint, resolved, rule, headline(facts, grouped.main, title))
+    blamed = blame(facts)
+    title = expand(rule.title, facts) if rule and rule.title else view.title
+    return Outline(
+        variants=variants,
+        hashes=hashes,
+        fingerprint=fingerprint,
+        resolved=resolved,
+        rule=rule,
+        headline=headline(facts, grouped.main, title, blamed),
+        blame=blamed,
+        main=grouped.main,
+        winner=grouped.winner,
+        groups=any(each.mechanism and each.mechanism.is_exception_group for each in facts.exceptions),
+    )
 
 
 def lookup_order(hashes: dict[str, str | None]) -> list[str]:

@@ -6,8 +6,10 @@ The built-in sets are data files of this package, one rule a line, so that they 
 import importlib.resources
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from collector.group.engine import Engine, IndexedEngine
+from collector.group.memo import Memo
 from collector.group.stack import StackReader
 from collector.group.syntax import Rule, parse_rules
 
@@ -16,6 +18,7 @@ BUILT_IN_SETS = {
     "all-platforms:2026-01-20": "rules_2026_01_20.txt",
     "all-platforms:2023-01-11": "rules_2023_01_11.txt",
 }
+MAX_RECALLED_BYTES = 16 * 2**20
 
 
 @lru_cache(maxsize=8)
@@ -39,6 +42,7 @@ class StackRules:
     def __init__(self, text: str = "") -> None:
         self.text = text
         self.rules: Sequence[Rule] = parse_rules(text)
+        self.recalled: Memo[Any] = Memo(MAX_RECALLED_BYTES)  # see recall.py
         self._engines: dict[str, Engine] = {}
         self._readers: dict[tuple[str, bool], StackReader] = {}
 
@@ -48,6 +52,12 @@ class StackRules:
         if engine is None:
             engine = self._engines[built_in] = IndexedEngine([*built_in_rules(built_in), *self.rules])
         return engine
+
+    def forget(self) -> None:
+        """Empties all memos; results never depend on them."""
+        self.recalled.clear()
+        for reader in self._readers.values():
+            reader.forget()
 
     def reader(self, built_in: str, *, legacy: bool) -> StackReader:
         """The reader of stacks for one configuration; it remembers what it read."""

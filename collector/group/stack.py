@@ -53,6 +53,11 @@ class StackReader:
         self.frames: Memo[Look] = Memo(MAX_FRAME_MEMO_BYTES)
         self.stacks: Memo[Stack] = Memo(MAX_STACK_MEMO_BYTES)
 
+    def forget(self) -> None:
+        """Empties the memos; results never depend on them."""
+        self.frames.clear()
+        self.stacks.clear()
+
     def read(self, frames: tuple[FrameView | None, ...] | None, platform: str | None, about: About) -> Stack:
         """The stack of `frames`, outermost first; None among them are passed over."""
         key = (frames, platform, about if self.engine.asks_about_exceptions else None)

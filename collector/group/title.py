@@ -29,15 +29,30 @@ class Headline(NamedTuple):
     metadata: dict[str, str]
 
 
+class Blame(NamedTuple):
+    """What the stacks of an event say about whom to blame: the named crash frame, and the culprit of the last stack."""
+
+    filename: str
+    function: str
+    culprit: str
+
+
 def truncated(text: str, limit: int) -> str:
     """At most `limit` characters, the last three `...` when some are missing."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def headline(facts: Facts, main: int | None, custom_title: str | None) -> Headline:
+def blame(facts: Facts) -> Blame:
+    """Reads the stacks of an event for `headline`."""
+    frame = facts.crash_frame(named=True)
+    filename = (frame.filename or frame.abs_path or "") if frame else ""
+    return Blame(filename, (frame.function if frame else None) or "", _stack_culprit(facts))
+
+
+def headline(facts: Facts, main: int | None, custom_title: str | None, blamed: Blame) -> Headline:
     """The headline of an event. main: id of its main exception. custom_title: from a fingerprint rule."""
     kind = event_type(facts)
-    metadata = _METADATA[kind](facts, main)
+    metadata = _error_metadata(facts, main, blamed) if kind == "error" else _METADATA[kind](facts)
     if custom_title:
         title = truncated(custom_title, MAX_TITLE_CHARS)
         metadata["title"] = title
@@ -46,7 +61,7 @@ def headline(facts: Facts, main: int | None, custom_title: str | None) -> Headli
     else:
         title = metadata.get("message") or _first_line(facts) or UNLABELED
     location = metadata.get("filename") or metadata.get("uri") or metadata.get("origin") or ""
-    return Headline(kind, title, culprit(facts), location, metadata)
+    return Headline(kind, title, culprit(facts, blamed), location, metadata)
 
 
 def event_type(facts: Facts) -> str:
@@ -65,18 +80,18 @@ def _main_exception(facts: Facts, main: int | None) -> ExceptionView:
     return facts.exceptions[-1]
 
 
-def _error_metadata(facts: Facts, main: int | None) -> dict[str, str]:
+def _error_metadata(facts: Facts, main: int | None, blamed: Blame) -> dict[str, str]:
     exception = _main_exception(facts, main)
     metadata = {}
     if exception.value:
         metadata["value"] = truncated(exception.value, MAX_VALUE_CHARS)
     if not (exception.mechanism and exception.mechanism.synthetic):
         metadata["type"] = truncated(exception.type or "Error", MAX_TYPE_CHARS)
-    frame = facts.crash_frame(named=True)
-    if frame is not None:
-        metadata["filename"] = frame.filename or frame.abs_path or ""
-        metadata["function"] = frame.function or ""
-    return {name: value for name, value in metadata.items() if value}
+    if blamed.filename:
+        metadata["filename"] = blamed.filename
+    if blamed.function:
+        metadata["function"] = blamed.function
+    return metadata
 
 
 def _error_title(metadata: dict[str, str]) -> str:
@@ -94,26 +109,25 @@ def _first_line(facts: Facts) -> str:
     return truncated(text.splitlines()[0], MAX_TITLE_CHARS) if text else ""
 
 
-def _default_metadata(facts: Facts, _main: int | None) -> dict[str, str]:
+def _default_metadata(facts: Facts) -> dict[str, str]:
     title = _first_line(facts)
     return {"title": title} if title else {}
 
 
-def _csp_metadata(facts: Facts, _main: int | None) -> dict[str, str]:
+def _csp_metadata(facts: Facts) -> dict[str, str]:
     report = facts.view.csp
     found = {"message": facts.message() or "", "uri": normalise_csp_uri(report.blocked_uri) if report else ""}
     found["directive"] = (report.effective_directive if report else None) or ""
     return {name: value for name, value in found.items() if value}
 
 
-def _host_metadata(facts: Facts, _main: int | None) -> dict[str, str]:
+def _host_metadata(facts: Facts) -> dict[str, str]:
     report = facts.view.hpkp or facts.view.expectct or facts.view.expectstaple
     found = {"message": facts.message() or "", "origin": (report.hostname if report else None) or ""}
     return {name: value for name, value in found.items() if value}
 
 
 _METADATA = {
-    "error": _error_metadata,
     "default": _default_metadata,
     "csp": _csp_metadata,
     "hpkp": _host_metadata,
@@ -122,31 +136,30 @@ _METADATA = {
 }
 
 
-def culprit(facts: Facts) -> str:
+def culprit(facts: Facts, blamed: Blame) -> str:
     """The place that is to blame: the transaction, else the innermost frame in app, else the URL of the request."""
-    return truncated(_culprit(facts), MAX_CULPRIT_CHARS)
-
-
-def _culprit(facts: Facts) -> str:
     view = facts.view
     if view.transaction:
-        return view.transaction
+        return truncated(view.transaction, MAX_CULPRIT_CHARS)
     if facts.exceptions and (mechanism := facts.exceptions[-1].mechanism) and mechanism.synthetic:
         return ""
+    network_error = view.contexts.nel.error_type if view.contexts and view.contexts.nel else None
+    found = blamed.culprit or network_error or (view.request.url if view.request else None) or ""
+    return truncated(found, MAX_CULPRIT_CHARS)
+
+
+def _stack_culprit(facts: Facts) -> str:
+    """The innermost frame in app of the last exception that has frames, else of the event's own stack."""
     stacks = (facts.exception_stack(index) for index in range(len(facts.exceptions) - 1, -1, -1))
     stack = next((stack for stack in stacks if stack), None) or facts.top_level_stack()
-    if stack and stack.looks:
-        texts = (
-            text
-            for look, place in zip(reversed(stack.looks), reversed(stack.places), strict=True)
-            if place.in_app and (text := _frame_text(look))
-        )
-        found = next(texts, "") or _frame_text(stack.looks[-1])
-        if found:
-            return found
-    if view.contexts and view.contexts.nel and view.contexts.nel.error_type:
-        return view.contexts.nel.error_type
-    return (view.request.url if view.request else None) or ""
+    if stack is None or not stack.looks:
+        return ""
+    texts = (
+        text
+        for look, place in zip(reversed(stack.looks), reversed(stack.places), strict=True)
+        if place.in_app and (text := _frame_text(look))
+    )
+    return next(texts, "") or _frame_text(stack.looks[-1])
 
 
 def _frame_text(look: Look) -> str:

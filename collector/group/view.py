@@ -41,26 +41,26 @@ class FrameView(Struct, frozen=True, gc=False):
     data: FrameData | None = None
 
 
-class StackView(Struct, gc=False):
+class StackView(Struct, frozen=True, gc=False):
     """A stack trace: frames from the outermost caller to the crash."""
 
     frames: tuple[FrameView | None, ...] | None = None
 
 
-class NsErrorView(Struct, gc=False):
+class NsErrorView(Struct, frozen=True, gc=False):
     """`mechanism.meta.ns_error`."""
 
     domain: str | None = None
     code: int | float | str | None = None
 
 
-class MechanismMeta(Struct, gc=False):
+class MechanismMeta(Struct, frozen=True, gc=False):
     """`mechanism.meta`."""
 
     ns_error: NsErrorView | None = None
 
 
-class MechanismView(Struct, gc=False):
+class MechanismView(Struct, frozen=True, gc=False):
     """`mechanism` of an exception: how it was caught and where it stands in the tree of exceptions."""
 
     type: str | None = None
