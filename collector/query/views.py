@@ -27,6 +27,9 @@ class View(NamedTuple):
 
 _EVENT_ID = "replace(event_id::VARCHAR, '-', '')"
 
+_EVENT_JSON = "collector_event_json(segment_no, enc, payload)"
+_ITEM_TEXT = "collector_item_text(segment_no, enc, payload)"
+
 EVENTS = View(
     "events",
     "one row per stored event",
@@ -61,6 +64,7 @@ EVENTS = View(
         Column(
             "payload_kept", "BOOLEAN", "false when the issue was over its rate: counted, payload not kept", "enc <> 255"
         ),
+        Column("payload", "JSON", "the whole event, normalised and scrubbed: payload->>'$.request.url'", _EVENT_JSON),
     ],
     source="events",
 )
@@ -76,6 +80,7 @@ ITEMS = View(
         Column("event_id", "VARCHAR", "event id of its envelope, 32 hex digits", _EVENT_ID),
         Column("headers", "JSON", "item header as sent"),
         Column("payload_bytes", "UINTEGER", "size of the item", "raw_bytes"),
+        Column("payload", "VARCHAR", "the item itself; NULL when it is not text", _ITEM_TEXT),
     ],
     source="items",
 )
@@ -130,7 +135,10 @@ def segment_view_sql(view: View, aliases: list[str]) -> str:
     if not aliases:
         empty = ", ".join(f"NULL::{column.type} AS {_quoted(column.name)}" for column in view.columns)
         return f"CREATE VIEW {view.name} AS SELECT {empty} WHERE false"
-    tables = " UNION ALL ".join(f"SELECT * FROM {alias}.{view.source}" for alias in aliases)  # noqa: S608 - our names
+    tables = " UNION ALL BY NAME ".join(  # by name: older segments may lack a column
+        f"SELECT *, {number} AS segment_no FROM {alias}.{view.source}"  # noqa: S608 - our names
+        for number, alias in enumerate(aliases)
+    )
     return f"CREATE VIEW {view.name} AS SELECT {names} FROM ({tables}) LEFT JOIN project_slugs USING (project_id)"  # noqa: S608
 
 

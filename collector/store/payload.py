@@ -68,7 +68,7 @@ class PayloadCodec:
 
     def __init__(self, dictionaries: Mapping[int, Dictionary] | None = None) -> None:
         self.dictionaries: dict[int, Dictionary] = {}
-        self._plain = zstandard.ZstdCompressor(level=LEVEL)
+        self._plain = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         self._by_project: dict[int, tuple[int, zstandard.ZstdCompressor]] = {}
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
         self._lock = threading.Lock()
@@ -107,7 +107,7 @@ class PayloadCodec:
         if number:
             data = zstandard.ZstdCompressionDict(self.dictionaries[number].data)
             data.precompute_compress(level=LEVEL)
-            compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=data, write_dict_id=False)
+            compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=data, write_dict_id=False, write_checksum=True)
         self._by_project[project_id] = number, compressor
         return number, compressor
 

@@ -41,6 +41,21 @@ def test_an_event_has_every_promised_column(sources: Sources) -> None:
     assert (row["level"], row["platform"], row["release"]) == ("error", "python", "shop@1.2.3")
     assert row["payload_kept"] is True
     assert row["frames"] == []
+    assert row["payload"]["exception"] == {"values": [{"type": "ValueError"}]}
+
+
+def test_the_whole_event_can_be_searched_in_sql(sources: Sources) -> None:
+    sql = """SELECT count(*) AS n, min(payload->>'$.exception.values[0].type') AS kind, min(typeof(payload)) AS type
+      FROM events WHERE payload->>'$.event_id' >= '00000000000000000000000000000050'"""
+    assert rows(sources, sql) == [{"n": 12, "kind": "ValueError", "type": "JSON"}]
+
+
+def test_items_show_their_text(sources: Sources) -> None:
+    found = rows(sources, "SELECT kind, payload, payload_bytes, headers->>'type' AS type FROM items ORDER BY kind")
+    assert found == [
+        {"kind": "attachment", "payload": None, "payload_bytes": 300, "type": "attachment"},
+        {"kind": "session", "payload": '{"sid":"1"}', "payload_bytes": 11, "type": "session"},
+    ]
 
 
 def test_issues_and_events_join_on_the_issue_id(sources: Sources) -> None:
@@ -105,8 +120,17 @@ def test_no_segment_at_all_is_an_empty_view() -> None:
 def test_rows_beyond_the_limit_are_cut_and_said(sources: Sources) -> None:
     out = io.BytesIO()
     verdict = adhoc.run("SELECT * FROM range(5000) t(n)", sources, LIMITS._replace(max_rows=1500), "json", out)
-    assert (verdict.rows, verdict.truncated) == (1500, True)
+    assert (verdict.rows, verdict.truncated, verdict.cut_by) == (1500, True, "max_rows")
     assert len(json.loads(out.getvalue())) == 1500
+
+
+def test_bytes_beyond_the_limit_are_cut_and_said_and_the_answer_stays_whole(sources: Sources) -> None:
+    out = io.BytesIO()
+    limits = LIMITS._replace(max_result_bytes=100_000)
+    verdict = adhoc.run("SELECT repeat('x', 1000) AS x FROM range(5000)", sources, limits, "json", out)
+    assert (verdict.truncated, verdict.cut_by) == (True, "max_result_bytes")
+    assert len(json.loads(out.getvalue())) == verdict.rows
+    assert 100_000 < len(out.getvalue()) < 400_000
 
 
 @pytest.mark.parametrize(
