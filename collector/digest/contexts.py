@@ -6,25 +6,27 @@ import msgspec
 from msgspec import Raw
 
 from collector.digest.about import About, NeedsRepair
-from collector.digest.clean import CONTEXT_KINDS, TYPED_CONTEXTS, Event
+from collector.digest.clean import CONTEXT_KINDS, TYPED_CONTEXTS, Event, TraceContext
 from collector.digest.remarks import Remarks
 from collector.digest.trim import fits, trim_raw
-from collector.digest.verified import Verified
 
 CONTEXT_BAG, FLAGS_BAG = (8192, 7), (131072, 7)
 OBJECT, NULL = 0x7B, 0x6E
+TRACE_FIELDS = frozenset(TraceContext.__struct_fields__)
 SUMMARISED = {"os": "os", "client_os": "os", "runtime": "runtime", "browser": "browser"}
 FROZEN_VERSIONS = {("Windows", "10"): ">=10", ("Mac OS X", "10.15.7"): ">=10.15.7", ("macOS", "10.15.7"): ">=10.15.7"}
 
-_write = msgspec.json.encode
-_OPEN = {kind: msgspec.json.Decoder(shape) for kind, shape in CONTEXT_KINDS.items()}
+MADE_TRACE = b'{"trace_id":"%s","span_id":"%s","status":"unknown","type":"trace"}'
+
+_write = msgspec.json.Encoder().encode
+_TRACE = msgspec.json.Decoder(TraceContext)
+_OPEN = {kind: msgspec.json.Decoder(shape) for kind, shape in CONTEXT_KINDS.items() if kind != "trace"}
 
 
 class Contexts:
     """Normalises contexts; remembers the ones that repeat (runtime, operating system)."""
 
     def __init__(self) -> None:
-        self._objects = Verified(dict[str, Any], 2048)
         self._known: dict[tuple[str, bytes], Raw] = {}
 
     def normalise(self, event: Event, about: About, remarks: Remarks) -> dict[str, Raw]:
@@ -34,21 +36,21 @@ class Contexts:
         trace: Raw | None = None
         for name, raw in given.items():
             data = bytes(raw)
-            if data[0] == NULL:
+            known = self._known.get((name, data))
+            if known is not None:
+                contexts[name] = known
+            elif data[0] == NULL:
                 continue
-            if data[0] != OBJECT:
+            elif data[0] != OBJECT:
                 raise NeedsRepair
-            if name == "trace":
+            elif name == "trace":
                 trace = raw
-                continue
-            contexts[name] = self._one(name, raw, data, remarks)
-        contexts["trace"] = _trace(trace, about)
+            else:
+                contexts[name] = self._one(name, raw, data, remarks)
+        contexts["trace"] = _trace(trace, about, remarks)
         return contexts
 
     def _one(self, name: str, raw: Raw, data: bytes, remarks: Remarks) -> Raw:
-        known = self._known.get((name, data))
-        if known is not None:
-            return known
         bag = FLAGS_BAG if name == "flags" else CONTEXT_BAG
         fitted = raw if fits(data, bag) else trim_raw(raw, bag, remarks, ["contexts", name])
         made = _typed(name, fitted)
@@ -85,22 +87,59 @@ def completed(name: str, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _trace(raw: Raw | None, about: About) -> Raw:
-    """The trace context: made from the event id when there is none or no usable one."""
-    context: dict[str, Any] = {}
-    if raw is not None:
-        try:
-            _OPEN["trace"].decode(raw)
-        except msgspec.ValidationError:
-            raise NeedsRepair from None
-        context = {key: value for key, value in msgspec.json.decode(raw).items() if value is not None}
-    trace_id = context.get("trace_id")
+def is_hex(text: str, digits: int) -> bool:
+    """Whether `text` is so many hex digits. `int` alone would take signs, blanks and underscores."""
+    try:
+        int(text, 16)
+    except ValueError:
+        return False
+    return len(text) == digits and text.isalnum()
+
+
+def _trace(raw: Raw | None, about: About, remarks: Remarks) -> Raw:
+    """The trace context: made from the event id when there is none or no usable one. Raises NeedsRepair."""
+    others: dict[str, Any] = {}
+    if raw is None:
+        return Raw(MADE_TRACE % (about.event_id.encode(), about.event_id[:16].encode()))
+    if not fits(bytes(raw), CONTEXT_BAG):
+        raw = trim_raw(raw, CONTEXT_BAG, remarks, ["contexts", "trace"])
+    try:
+        context = _TRACE.decode(raw)
+    except msgspec.ValidationError:
+        context, others = _open_trace(raw)
+    _complete(context, about)
+    written = _write(context)
+    return Raw(_write({**others, **msgspec.json.decode(written)}) if others else written)
+
+
+def _complete(context: TraceContext, about: About) -> None:
+    """Ids, status and type. Raises NeedsRepair when an id is not hex."""
+    trace_id, span_id = context.trace_id, context.span_id
     if trace_id is None:
-        context["trace_id"] = about.event_id
-    elif len(trace_id) != 32 or not trace_id.islower():
-        context["trace_id"] = trace_id.replace("-", "").lower()
-    if context.get("span_id") is None:
-        context["span_id"] = about.event_id[:16]
-    context.setdefault("status", "unknown")
-    context["type"] = "trace"
-    return Raw(_write(context))
+        context.trace_id = about.event_id
+    else:
+        if len(trace_id) != 32 or not trace_id.islower():
+            trace_id = context.trace_id = trace_id.replace("-", "").lower()
+        if not is_hex(trace_id, 32):
+            raise NeedsRepair
+    if span_id is None:
+        context.span_id = about.event_id[:16]
+    elif not is_hex(span_id, 16):
+        raise NeedsRepair
+    if context.parent_span_id is not None and not is_hex(context.parent_span_id, 16):
+        raise NeedsRepair
+    if context.status is None:
+        context.status = "unknown"
+    context.type = "trace"
+
+
+def _open_trace(raw: Raw) -> tuple[TraceContext, dict[str, Any]]:
+    """A trace context with keys of its own. Raises NeedsRepair."""
+    tree = msgspec.json.decode(raw)
+    others = {name: tree.pop(name) for name in list(tree) if name not in TRACE_FIELDS}
+    if not others:
+        raise NeedsRepair
+    try:
+        return _TRACE.decode(_write(tree)), {name: value for name, value in others.items() if value is not None}
+    except msgspec.ValidationError:
+        raise NeedsRepair from None

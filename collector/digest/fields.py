@@ -121,6 +121,40 @@ def normalise_fingerprint(parts: list[Any] | None, remarks: Remarks) -> list[str
     return texts or None
 
 
+class TagNames:
+    """The orders of tag names seen before: an application sends the same few sets of names again and again."""
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[str, ...], list[str] | None] = {}
+
+    def order(self, tags: dict[str, Any]) -> list[str] | None:
+        """The names of `tags` sorted, or None when one of them needs a closer look."""
+        names = tuple(tags)
+        try:
+            return self._orders[names]
+        except KeyError:
+            if len(self._orders) >= 1024 or len(names) > 64:
+                self._orders.clear()
+            plain = all(GOOD_TAG_KEY.fullmatch(name) and name not in RESERVED_TAGS for name in names)
+            order = self._orders[names] = sorted(names) if plain and "server_name" not in tags else None
+            return order
+
+
+def _plain_pairs(event: Event, names: TagNames) -> list[Any] | None:
+    """The pairs of an object of good names and good texts, the usual case; None when something needs a closer look."""
+    tags = event.tags
+    order = names.order(tags) if isinstance(tags, dict) else None
+    if order is None or not isinstance(tags, dict):
+        return None
+    pairs = []
+    for name in order:
+        value = tags[name]
+        if type(value) is not str or not 0 < len(value) <= MAX_TAG_CHARS or "\n" in value or value[0] <= " ":
+            return None
+        pairs.append([name, value])
+    return pairs
+
+
 def _given_pairs(event: Event, remarks: Remarks) -> Iterable[Any]:
     tags = event.tags
     if isinstance(tags, dict):
@@ -131,8 +165,23 @@ def _given_pairs(event: Event, remarks: Remarks) -> Iterable[Any]:
     return tags or ()
 
 
-def normalise_tags(event: Event, remarks: Remarks) -> None:
+def normalise_tags(event: Event, names: TagNames, remarks: Remarks) -> None:
     """`tags` as a list of [key, value], first of a name wins; reserved names are removed, `environment` moves up."""
+    pairs = _plain_pairs(event, names) if not remarks.tree.get("tags") else None
+    if pairs is None:
+        _look_closely(event, remarks)
+    else:
+        event.tags = pairs
+    if event.server_name is not None or event.site is not None:
+        known = [pair[0] for pair in event.tags or () if pair]
+        for name, value in (("server_name", event.server_name), ("site", event.site)):
+            if value and name not in known:
+                event.tags = [*(event.tags or ()), [name, value]]
+        event.server_name = event.site = None
+
+
+def _look_closely(event: Event, remarks: Remarks) -> None:
+    """Any tags at all, one by one."""
     pairs: list[Pair | None] = []
     seen: set[str] = set()
     for given in _given_pairs(event, remarks):
@@ -149,10 +198,6 @@ def normalise_tags(event: Event, remarks: Remarks) -> None:
                 continue
             seen.add(name)
         pairs.append(pair)
-    for name, value in (("server_name", event.server_name), ("site", event.site)):
-        if value and name not in seen:
-            pairs.append([name, value])
-    event.server_name = event.site = None
     event.tags = pairs or None
 
 

@@ -17,6 +17,7 @@ from collector.digest.contexts import Contexts
 from collector.digest.enrich import Enrichment
 from collector.digest.fields import (
     LEVELS,
+    TagNames,
     normalise_fingerprint,
     normalise_level,
     normalise_names,
@@ -48,6 +49,7 @@ class Normaliser:
         self._enrichment = enrichment
         self._stacks = Stacks()
         self._contexts = Contexts()
+        self._tag_names = TagNames()
         self._sdks = Verified(Sdk, 256)
         self._modules = Verified(dict[str, str | None], 256)
         self._images = Verified(_Images, 64)
@@ -103,7 +105,7 @@ class Normaliser:
         return Normalised(EVENT_WRITER.encode(event), event, remarks)
 
     def _names(self, event: Event, remarks: Remarks) -> None:
-        normalise_tags(event, remarks)
+        normalise_tags(event, self._tag_names, remarks)
         normalise_names(event, remarks)
         event.fingerprint = normalise_fingerprint(event.fingerprint, remarks)
         if event.transaction is not None:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from collector.digest.clean import CONTEXT_KINDS, IMAGE_KINDS, Event, User
+from collector.digest.contexts import is_hex
 from collector.digest.remarks import Path, Remarks, cut_text
 
 GONE: Any = object()  # "drop this value", as null is a value
@@ -204,6 +205,18 @@ class Repair:
             return None
         return hex(number)
 
+    def as_trace_id(self, value: Any, path: Path) -> Any:
+        """32 hex digits."""
+        if isinstance(value, str) and is_hex(value.replace("-", ""), 32):
+            return value
+        return self._none(self._wrong("a trace id", value, path))
+
+    def as_span_id(self, value: Any, path: Path) -> Any:
+        """16 hex digits."""
+        return (
+            value if isinstance(value, str) and is_hex(value, 16) else self._none(self._wrong("a span id", value, path))
+        )
+
     def as_user(self, value: Any, path: Path) -> Any:
         """Keys that a user does not have move to its data."""
         if not isinstance(value, dict):
@@ -267,6 +280,8 @@ FORMS: dict[str, Form] = {
     "logentry": Repair.as_logentry,
     "address": Repair.as_address,
     "user": Repair.as_user,
+    "trace_id": Repair.as_trace_id,
+    "span_id": Repair.as_span_id,
     "contexts": Repair.as_contexts,
     "debug_meta": Repair.as_debug_meta,
     "object": Repair.as_object,

@@ -1,10 +1,8 @@
 """The row of a stored event: typed columns, all of them read from the scrubbed bytes."""
 
-from typing import Any
-
 import msgspec
 
-from collector.group.view import ContextsView, ExceptionView, FrameView, View
+from collector.group.view import ContextsView, ExceptionView, View
 from collector.model.event import EventRow, GroupingResult
 
 MAX_FRAMES_IN_ROW = 20  # frames kept for listings: the ones nearest to the crash
@@ -43,6 +41,19 @@ class RowView(View, kw_only=True):
     environment: str | None = None
     user: UserView | None = None
     contexts: RowContextsView | None = None
+
+
+class ShortFrame(msgspec.Struct, omit_defaults=True, gc=False):
+    """A frame as listings show it."""
+
+    function: str | None = None
+    module: str | None = None
+    filename: str | None = None
+    lineno: int | None = None
+    in_app: bool | None = None
+
+
+_write = msgspec.json.Encoder().encode
 
 
 def event_row(view: RowView, payload: bytes, project_id: int, event_id: str, grouping: GroupingResult) -> EventRow:
@@ -108,10 +119,5 @@ def short_frames(view: RowView, exception: ExceptionView | None) -> str:
         stack = next((t.stacktrace for t in view.threads.values or () if t and t.stacktrace and t.crashed), None)
     frames = [frame for frame in (stack.frames or () if stack else ()) if frame is not None]
     own = [frame for frame in frames if frame.in_app]
-    return msgspec.json.encode([_short(frame) for frame in (own or frames)[-MAX_FRAMES_IN_ROW:]]).decode()
-
-
-def _short(frame: FrameView) -> dict[str, Any]:
-    short = {"function": frame.function, "module": frame.module, "filename": frame.filename, "lineno": frame.lineno,
-             "in_app": frame.in_app}  # fmt: skip
-    return {key: value for key, value in short.items() if value is not None}
+    shown = (own or frames)[-MAX_FRAMES_IN_ROW:]
+    return _write([ShortFrame(f.function, f.module, f.filename, f.lineno, f.in_app) for f in shown]).decode()

@@ -8,7 +8,7 @@ from msgspec import Raw
 from collector.digest.about import NeedsRepair
 from collector.digest.clean import NOTHING, Event, Exc, Excs, Frame, FrameData, Stack, Thread, Threads
 from collector.digest.remarks import Remarks
-from collector.digest.trim import fits, trim_raw
+from collector.digest.trim import are_shallow, fits, trim_raw
 from collector.digest.verified import Verified
 
 MAX_FRAMES, OLDEST_FRAMES = 250, 50
@@ -17,6 +17,7 @@ VARS_BAG = (2048, 5)
 TYPE_AND_VALUE = re.compile(r"(\w+):(.*)", re.DOTALL)
 URL = re.compile(r"https?://", re.IGNORECASE)
 EMPTY_DATA = FrameData()
+NO_NAMES = ("?", "")
 OBJECT, NULL = 0x7B, 0x6E
 
 
@@ -58,7 +59,10 @@ class Stacks:
                 continue
             if exception.mechanism is not None:
                 mechanism = exception.mechanism
-                mechanism.data = self._bag(mechanism.data, remarks, ("exception", "values", index, "mechanism", "data"))
+                if mechanism.data is not NOTHING:
+                    mechanism.data = checked_bag(
+                        mechanism.data, VARS_BAG, remarks, ("exception", "values", index, "mechanism", "data")
+                    )
             self._both(exception, remarks, ("exception", "values", index))
         if len(values) == 1 and event.stacktrace is not None and values[0] is not None and not _has_frames(values[0]):
             values[0].stacktrace, event.stacktrace = event.stacktrace, None
@@ -82,23 +86,28 @@ class Stacks:
             stack.frames = frames
         if len(frames) > MAX_DETAILED_FRAMES:
             _thin_out(frames)
-        known = self._lines.get
+        bracketed: list[bytes] = []
+        seen, lines, nothing = self._lines.seen, self._lines.get, NOTHING
         for index, frame in enumerate(frames):
-            if not raw and (frame.filename is None or frame.abs_path is None or frame.function in ("?", "")):
+            if not raw and (frame.filename is None or frame.abs_path is None or frame.function in NO_NAMES):
                 _name_file(frame, remarks, (*path, "frames", index))
-            if frame.pre_context is not NOTHING and known(frame.pre_context) is None:
-                frame.pre_context = NOTHING
-            if frame.post_context is not NOTHING and known(frame.post_context) is None:
-                frame.post_context = NOTHING
-            if frame.vars is not NOTHING:
-                data = bytes(frame.vars)
-                if data[0] != OBJECT or not fits(data, VARS_BAG):
-                    frame.vars = self._bag(frame.vars, remarks, (*path, "frames", index, "vars"))
+            lines_before, lines_after, variables = frame.pre_context, frame.post_context, frame.vars
+            if lines_before is not nothing and bytes(lines_before) not in seen and lines(lines_before) is None:
+                frame.pre_context = nothing
+            if lines_after is not nothing and bytes(lines_after) not in seen and lines(lines_after) is None:
+                frame.post_context = nothing
+            if variables is not nothing:
+                data = bytes(variables)
+                brackets = data.count(b"{") + data.count(b"[")
+                if data[0] != OBJECT or len(data) + 2 * brackets + 2 > VARS_BAG[0]:
+                    frame.vars = checked_bag(variables, VARS_BAG, remarks, (*path, "frames", index, "vars"))
+                elif brackets >= VARS_BAG[1]:
+                    bracketed.append(data)
             if frame.data is not None and frame.data == EMPTY_DATA:
                 frame.data = None
-
-    def _bag(self, raw: Raw, remarks: Remarks, path: tuple[str | int, ...]) -> Raw:
-        return checked_bag(raw, VARS_BAG, remarks, path)
+        if bracketed and not are_shallow(bracketed, VARS_BAG[1]):
+            for index, frame in enumerate(frames):
+                frame.vars = checked_bag(frame.vars, VARS_BAG, remarks, (*path, "frames", index, "vars"))
 
 
 def checked_bag(raw: Raw, bag: tuple[int, int], remarks: Remarks, path: tuple[str | int, ...]) -> Raw:

@@ -15,14 +15,43 @@ from collector.digest.remarks import Path, Remarks
 Bag = tuple[int, int]  # bytes, depth
 
 
-def fits(raw: bytes, bag: Bag) -> bool:
-    """Whether `raw` (JSON) is certainly within `bag`, told without parsing it.
+def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
+    """A decoder that takes containers nested at most `levels` deep and refuses deeper ones."""
+    shape: Any = str | int | float | bool | None
+    for _ in range(levels):
+        shape = dict[str, shape] | list[shape] | str | int | float | bool | None
+    return msgspec.json.Decoder(shape)
 
-    Every leaf costs at most its JSON text and one byte per container more; a value cannot be deeper than it has
-    opening brackets. False only means: look closely.
+
+SHALLOW = {depth: _shallow(depth - 1).decode for depth in range(2, 9)}
+
+
+def fits(raw: bytes, bag: Bag) -> bool:
+    """Whether `raw` (JSON) is certainly within `bag`. False only means: look closely.
+
+    Every leaf costs at most its JSON text, and each container one byte more; a value is no deeper than it has opening
+    brackets. When there are too many (often inside texts) a typed decode tells: 2 us for an average frame's variables,
+    a sixth of a walk.
     """
     brackets = raw.count(b"{") + raw.count(b"[")
-    return brackets < bag[1] and len(raw) + 2 * brackets + 2 <= bag[0]
+    if len(raw) + 2 * brackets + 2 > bag[0]:
+        return False
+    if brackets < bag[1]:
+        return True
+    try:
+        SHALLOW[bag[1]](raw)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def are_shallow(values: list[bytes], depth: int) -> bool:
+    """Whether none of the JSON values is deeper than a bag of `depth` allows; one decode for all of them."""
+    try:
+        SHALLOW[depth + 1](b"[" + b",".join(values) + b"]")
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 class Trimmer:

@@ -17,26 +17,26 @@ MAX_PART_BYTES = 4096
 
 
 class Verified:
-    """Bytes of one type that need no repair."""
+    """Bytes of one type that need no repair. `seen` holds what was verified, never null."""
 
     def __init__(self, kind: Any, capacity: int = 4096) -> None:
-        self._seen: dict[bytes, Any] = {}
+        self.seen: dict[bytes, Any] = {}
         self._decode = msgspec.json.Decoder(kind).decode
         self._capacity = capacity
 
     def get(self, raw: Raw) -> Any:
         """The decoded part. Raises NeedsRepair when it has another type."""
         data = bytes(raw)
-        found = self._seen.get(data)
+        found = self.seen.get(data)
         if found is None:
             try:
                 found = self._decode(data)
             except msgspec.MsgspecError:
                 raise NeedsRepair from None
-            if len(data) <= MAX_PART_BYTES:
-                if len(self._seen) >= self._capacity:
-                    self._seen.clear()
-                self._seen[data] = found
+            if found is not None and len(data) <= MAX_PART_BYTES:
+                if len(self.seen) >= self._capacity:
+                    self.seen.clear()
+                self.seen[data] = found
         return found
 
 

@@ -13,6 +13,7 @@ from collector.model.event import Digested
 from collector.model.received import Position, Received
 from collector.model.settings import Duration
 from collector.protocol.limits import LimitSettings
+from collector.scrub import ScrubSettings
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 CASES = SHARED / "conformance" / "protocol_cases.json"
@@ -61,7 +62,10 @@ def rules_of(case: dict[str, Any]) -> ProjectRules:
     from collector.filter.relay import from_relay
 
     project = case["config"].get("project", {})
-    return ProjectRules(filters=from_relay(project.get("filterSettings", {})))
+    scrubbing = ScrubSettings(
+        scrub_ip_addresses=project.get("datascrubbingSettings", {}).get("scrubIpAddresses", False)
+    )
+    return ProjectRules(filters=from_relay(project.get("filterSettings", {})), scrubbing=scrubbing)
 
 
 def digest(case: dict[str, Any]) -> Digested:
