@@ -5,7 +5,6 @@ its own there, all requests are sent, the spool is drained once, and three queri
 steps, signals or an upstream have a collector and an upstream of their own.
 """
 
-import base64
 import json
 import tempfile
 import time
@@ -17,7 +16,8 @@ from pathlib import Path
 from tests.conformance import functions, judge
 from tests.conformance.cases import HOME, Case, Json, Place, fill, moved, now
 from tests.conformance.client import Answer, exchange
-from tests.conformance.judge import Evidence, Stored
+from tests.conformance.evidence import collect
+from tests.conformance.judge import Evidence
 from tests.conformance.translate import Plan, plan, project_table, toml
 from tests.conformance.upstream import Upstream
 from tests.helpers.running import Collector
@@ -27,12 +27,6 @@ DRAIN_SECONDS = 60.0
 QUIET_SECONDS = 1.5  # how long nothing may come before "nothing was forwarded" is believed
 STEP_SECONDS = 10.0
 AT_ONCE = 4  # collectors of their own; they mostly wait
-
-EVENTS_SQL = (
-    "SELECT project_id, 'event' AS kind, NULL AS headers, {payload} AS payload FROM events ORDER BY received_at"
-)
-ITEMS_SQL = "SELECT project_id, kind, headers, {payload} AS payload FROM items ORDER BY received_at"
-OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes"
 
 
 @dataclass
@@ -111,26 +105,34 @@ def grouped(plain: list[tuple[Case, Plan]]) -> list[Group]:
 
 
 def play_group(group: Group) -> list[Result]:
-    """One collector, all members of the group."""
-    homes = [] if any(case.place == HOME for case, _ in group.members) else [project_table(Plan(), HOME)]
-    projects = homes + [project_table(made, case.place) for case, made in group.members]
+    """One collector, all members of the group; when it fails as a whole, the halves apart, to find the culprit."""
     try:
-        with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-            running = Collector(Path(folder), toml(group.plan.tables, projects))
-            try:
-                running.start()
-                sent = [(case, *_send_plain(running, case)) for case, _ in group.members]
-                found = _evidence(running)
-            finally:
-                running.close()
+        sent, found = _shared(group)
     except Exception as error:  # a collector that does not start fails its cases, not the run
-        return [
-            Result(case.id, case.area, case.tier, "failed", f"collector: {error}"[:2000]) for case, _ in group.members
-        ]
+        if len(group.members) > 1:
+            half = len(group.members) // 2
+            parts = [replace(group, members=group.members[:half]), replace(group, members=group.members[half:])]
+            return [result for part in parts for result in play_group(part)]
+        case, _ = group.members[0]
+        return [Result(case.id, case.area, case.tier, "failed", f"collector: {error}"[:2000])]
     return [
         _judged(case, lambda case=case, step=step, proof=proof: judge.judge(step["expect"], _with(proof, found, case)))
         for case, step, proof in sent
     ]
+
+
+def _shared(group: Group) -> tuple[list[tuple[Case, Json, Evidence]], dict[int, Evidence]]:
+    """Send all requests; what was answered, and what every project kept. Raises whatever the collector fails with."""
+    homes = [] if any(case.place == HOME for case, _ in group.members) else [project_table(Plan(), HOME)]
+    projects = homes + [project_table(made, case.place) for case, made in group.members]
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        running = Collector(Path(folder), toml(group.plan.tables, projects))
+        try:
+            running.start()
+            sent = [(case, *_send_plain(running, case)) for case, _ in group.members]
+            return sent, _evidence(running)
+        finally:
+            running.close()
 
 
 def _send_plain(running: Collector, case: Case) -> tuple[Json, Evidence]:
@@ -151,23 +153,7 @@ def _with(proof: Evidence, found: dict[int, Evidence], case: Case) -> Evidence:
 def _evidence(running: Collector) -> dict[int, Evidence]:
     """What every project kept and counted, once nothing is on its way any more."""
     running.drained(DRAIN_SECONDS)
-    found: dict[int, Evidence] = {}
-
-    def of(row: Json) -> Evidence:
-        return found.setdefault(int(row["project_id"]), Evidence(Answer(None)))
-
-    for sql in (EVENTS_SQL, ITEMS_SQL):
-        for row in running.query(sql):
-            of(row).kept.append(_kept(row))
-    for row in running.query(OUTCOMES_SQL):
-        of(row).outcomes.append(row)
-    return found
-
-
-def _kept(row: Json) -> Stored:
-    headers = row["headers"]
-    headers = json.loads(headers) if isinstance(headers, str) else headers or {}
-    return Stored(row["kind"], headers, base64.b64decode(row["payload"] or ""))
+    return collect(running)
 
 
 def _function(case: Case) -> list[str]:

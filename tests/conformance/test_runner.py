@@ -110,8 +110,8 @@ def test_the_translation_is_a_configuration_that_toml_reads() -> None:
     (project,) = values["project"]
     assert project["id"] == member.place.project_id
     assert project["allowed_origins"] == ["*.a.example"]
-    assert project["filter"]["localhost"] is True
-    assert project["filter"]["error_messages"] == ['"quoted" \\ \n*']
+    assert project["filters"]["localhost"] is True
+    assert project["filters"]["error_messages"] == ['"quoted" \\ \n*']
 
 
 def loaded_case(**fields: Any) -> Any:

@@ -142,7 +142,7 @@ def _domains(made: Plan, domains: list[str]) -> None:
 
 
 def _filters(made: Plan, settings: Json) -> None:
-    made.project["filter"] = _built(filters_from_relay(settings))
+    made.project["filters"] = _built(filters_from_relay(settings))
 
 
 def _scrubbing(made: Plan, settings: Json) -> None:

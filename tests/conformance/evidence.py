@@ -1,0 +1,60 @@
+"""What a collector kept and counted, read from a snapshot of the running one: payloads too, which SQL does not show."""
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from collector.config import load
+from collector.machine.link import ask
+from collector.offline import query_sources
+from collector.serve import control_address
+from collector.store.payload import PayloadCodec, read_dictionaries
+from tests.conformance.client import Answer
+from tests.conformance.judge import Evidence, Stored
+from tests.helpers.running import Collector
+
+EVENTS_SQL = "SELECT project_id, 'event', NULL, enc, payload FROM events ORDER BY received_at"
+ITEMS_SQL = "SELECT project_id, kind, headers, enc, payload FROM items ORDER BY received_at"
+OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes"
+SNAPSHOT_SECONDS = 30.0
+
+
+def collect(running: Collector) -> dict[int, Evidence]:
+    """Evidence by project."""
+    config = load(running.config, os.environ)
+    found: dict[int, Evidence] = {}
+
+    def of(project_id: int) -> Evidence:
+        return found.setdefault(project_id, Evidence(Answer(None)))
+
+    address = control_address(Path(config.data.dir))
+    with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
+        for segment in sources.segments:
+            for project_id, stored in _kept(segment):
+                of(project_id).kept.append(stored)
+        for project_id, outcome in _outcomes(sources.state):
+            of(project_id).outcomes.append(outcome)
+    return found
+
+
+def _kept(segment: Path) -> Iterator[tuple[int, Stored]]:
+    with duckdb.connect(str(segment), read_only=True) as connection:
+        facts = dict(connection.execute("SELECT k, v FROM seg_info").fetchall())
+        codec = PayloadCodec(read_dictionaries(facts))
+        for sql in (EVENTS_SQL, ITEMS_SQL):
+            for project_id, kind, headers, enc, payload in connection.execute(sql).fetchall():
+                yield project_id, Stored(kind, json.loads(headers or "{}"), codec.decode(enc, payload) or b"")
+
+
+def _outcomes(state: Path | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    if state is None:
+        return
+    with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
+        for project_id, outcome, reason, category, quantity in connection.execute(OUTCOMES_SQL):
+            yield project_id, {"outcome": outcome, "reason": reason, "category": category, "quantity": quantity}
