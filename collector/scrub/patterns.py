@@ -48,6 +48,14 @@ class Pattern(NamedTuple):
     spots: tuple[int, ...] = MATCH
     check: Callable[[bytes], bool] | None = None
 
+    @property
+    def as_part(self) -> str | None:
+        """The pattern as part of a larger one over bytes; None for patterns of users."""
+        if self.regex.options.encoding != re2.Options.Encoding.LATIN1:
+            return None
+        source: str = self.regex.pattern.decode()
+        return f"(?:{source})" if self.regex.options.case_sensitive else f"(?i:{source})"
+
 
 def options(*, text: bool, case: bool = True) -> Any:
     """re2 options: `text` True for UTF-8 semantics (patterns of users), False for bytes."""
@@ -187,6 +195,17 @@ _MAKERS: dict[str, Callable[[], list[Pattern]]] = {
 }
 
 RULE_TYPES = tuple(sorted(name for name in _MAKERS if name not in ("url_password", "strict_keys")))
+
+
+def any_of(patterns: tuple[Pattern, ...]) -> Any:
+    """One pattern that finds whether any of the built-in patterns would, None when a user's is among them."""
+    parts = [pattern.as_part for pattern in patterns]
+    if not parts or None in parts:
+        return None
+    made = options(text=False)
+    made.never_capture = True
+    made.max_mem = 32 << 20
+    return re2.compile("|".join(part for part in parts if part).encode(), made)
 
 
 @cache

@@ -7,6 +7,7 @@ is grown anew.
 
 from typing import Any
 
+from collector.scrub.patterns import any_of
 from collector.scrub.rules import Application, Rule
 from collector.scrub.schema import FREE_NO, Node
 from collector.scrub.selectors import NO
@@ -32,13 +33,16 @@ class Grown:
         self.keys = keys
         self.count = 0
         self.by_index = any(application.selector.uses_index for program in programs for application in program)
-        self.plans: dict[tuple[Any, ...], tuple[Step, ...]] = {}
+        self.plans: dict[tuple[Any, ...], tuple[tuple[Step, ...], Any]] = {}
 
 
 class Place:
-    """A field path: `steps` is what happens to a text there, `drops` the rules that take any other value away."""
+    """A field path: `steps` is what happens to a text there, `drops` the rules that take any other value away.
 
-    __slots__ = ("drops", "grown", "kids", "level", "node", "parent", "pii", "steps")
+    `likely`: one pattern over all steps; a text (without NUL, without earlier remarks) that it does not find stays.
+    """
+
+    __slots__ = ("drops", "grown", "kids", "level", "likely", "node", "parent", "pii", "steps")
 
     def __init__(self, grown: Grown, node: Node, level: Level, kind: str, parent: "Place | None") -> None:
         self.grown = grown
@@ -48,6 +52,7 @@ class Place:
         self.parent = parent
         self.kids: dict[tuple[str | int, str], Place] = {}
         self.steps: tuple[Step, ...] = ()
+        self.likely: Any = None
         self.drops: tuple[Rule, ...] = ()
         grown.count += 1
         if self.pii != NO and kind not in (NULL, BOOLEAN):
@@ -115,8 +120,12 @@ class Place:
                         steps += text_steps(rule, key)
                     elif drops_value(rule, key):
                         drops.append(rule)
-        shared = tuple((step.rule.origin, id(step.rule), id(step.pattern)) for step in steps)
-        self.steps = self.grown.plans.setdefault(shared, tuple(steps))
+        plans = self.grown.plans
+        name = tuple((id(step.rule), id(step.pattern)) for step in steps)
+        if name not in plans:
+            patterns = tuple(step.pattern for step in steps if step.pattern is not None)
+            plans[name] = tuple(steps), any_of(patterns) if len(patterns) == len(steps) else None
+        self.steps, self.likely = plans[name]
         self.drops = tuple(drops[:1])
 
 

@@ -7,8 +7,10 @@ import msgspec
 from collector.errors import ProtocolError
 from collector.scrub.defaults import advanced_program, default_program, hash_key
 from collector.scrub.places import Place, root_place
+from collector.scrub.scan import can_scan, scan_event, scanner
 from collector.scrub.schema import SCHEMAS
 from collector.scrub.settings import ScrubSettings
+from collector.scrub.spans import Fallback
 from collector.scrub.text import Keys
 from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
@@ -24,6 +26,7 @@ class Scrubber:
         self._keys = Keys(hash_key(settings))
         self._graphql = settings.scrub_data and settings.scrub_defaults
         self._roots: dict[str, list[Place]] = {}
+        self._scanner = scanner(settings) if self._default and not self._advanced and can_scan(settings) else None
         self.idle = not self._advanced and not self._default
 
     def event(self, payload: bytes) -> bytes:
@@ -31,7 +34,16 @@ class Scrubber:
 
         Raises ProtocolError (reason invalid_json) when the payload is not JSON.
         """
-        return payload if self.idle else self._walked(payload, "event")
+        if self.idle:
+            return payload
+        if self._scanner is None:
+            return self._walked(payload, "event")
+        try:
+            return scan_event(payload, self._scanner, self._places("event")[0])
+        except Fallback:
+            return self._walked(payload, "event")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(400, "payload is not JSON", "invalid_json") from error
 
     def _walked(self, payload: bytes, kind: str) -> bytes:
         item = decode(payload)

@@ -47,6 +47,8 @@ class Walk:
     def text(self, text: str, place: Place, path: Path) -> str | None:
         """The scrubbed text, None when it was deleted."""
         entry = self.entry(path)
+        if not entry and not may_match(place, text):
+            return text
         kept = ""
         body = text
         if place.node.path_text:
@@ -157,6 +159,13 @@ class Walk:
         if isinstance(value, list) and key == "1" and place.level.key is not None:
             return place, inner
         return place.key(key, KIND_OF[type(inner)], inner), inner
+
+
+def may_match(place: Place, text: str) -> bool:
+    """Whether any rule of the place might find something in a text that has no remarks yet."""
+    if place.likely is None or "\x00" in text:
+        return True
+    return place.likely.search(text.encode("utf-8", "surrogatepass")) is not None
 
 
 def _is_address(text: str) -> bool:

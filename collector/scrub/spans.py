@@ -1,0 +1,132 @@
+"""Where things stand in the bytes of a JSON payload: string tokens, values behind keys, ends of values."""
+
+import re
+from itertools import pairwise
+
+MARK_BASE = 0xF0000  # first private-use character of plane 15; its UTF-8 form begins with MARK_BYTES
+MARK_BYTES = b"\xf3\xb0"
+MAX_MARKS = 0x1000
+WINDOW_BYTES = 512  # looked at for the beginning of a string before the whole payload is made plain
+
+_BACKSLASH = 0x5C
+_REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NUMBER = re.compile(rb"[-+.0-9eE]+")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_BETWEEN = re.compile(rb"[ \t\r\n]*[:,][ \t\r\n]*")
+
+
+class Fallback(Exception):
+    """This payload is for the deep walk."""
+
+
+class Spans:
+    """A payload and the string tokens in it that were hit: `tokens` are the places of their opening quotes."""
+
+    def __init__(self, payload: bytes, hits: list[int], end: int) -> None:
+        self.payload = payload
+        self.end = end  # of what was scanned; only `_meta` may follow
+        self._plain = b""
+        self.tokens = self._tokens(hits)
+        if len(self.tokens) >= MAX_MARKS:
+            raise Fallback
+
+    @property
+    def plain(self) -> bytes:
+        """The payload at the same length, but every quote that is left begins or ends a string token."""
+        if not self._plain:
+            self._plain = self.payload.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        return self._plain
+
+    def _tokens(self, hits: list[int]) -> list[int]:
+        """Where the tokens of the hits begin; digits outside of strings are passed over."""
+        tokens: list[int] = []
+        done = 0
+        for hit in hits:
+            if hit < done or self._is_number(hit):
+                continue
+            start = self._opening_quote(hit)
+            tokens.append(start)
+            done = self.string_end(start)
+        return tokens
+
+    def _is_number(self, hit: int) -> bool:
+        """Whether a hit lies in a JSON number, not in a string that looks like one."""
+        payload = self.payload
+        if payload[hit] not in b"0123456789":
+            return False
+        start = hit - 1
+        while payload[start] in b"0123456789.eE+-":
+            start -= 1
+        before = payload[max(0, start - 8) : start + 1].rstrip(b" \t\r\n")
+        if before.endswith(b'":'):
+            return payload[start - 2 : start - 1] != b"\\" or self._is_outside(hit)
+        return before[-1:] in (b",", b"[", b":") and self._is_outside(hit)
+
+    def _is_outside(self, at: int) -> bool:
+        return self.plain.count(b'"', 0, at) % 2 == 0
+
+    def _opening_quote(self, at: int) -> int:
+        """The quote that begins the string token around `at`."""
+        start = self.payload.rfind(b'"', 0, at)
+        if self.payload[start - 1] != _BACKSLASH:
+            return start
+        window = self.payload[max(0, at - WINDOW_BYTES) : at]
+        whole = window.lstrip(b"\\")
+        found = whole.replace(b"\\\\", b"__").replace(b'\\"', b"__").rfind(b'"')
+        return at - len(whole) + found if found > 0 else self.plain.rfind(b'"', 0, at)
+
+    def marked(self) -> bytes:
+        """The payload without `_meta`, with a numbered mark in front of the text of each token that was hit."""
+        payload = self.payload
+        cuts = [*(start + 1 for start in self.tokens), self.end]
+        pieces = [payload[: cuts[0]]]
+        for index, (start, end) in enumerate(pairwise(cuts)):
+            pieces += (chr(MARK_BASE + index).encode(), payload[start:end])
+        if self.end < len(payload):
+            pieces.append(b"}")
+        return b"".join(pieces)
+
+    def string_end(self, start: int) -> int:
+        """Behind the closing quote of the string token at `start`."""
+        match = _REST_OF_STRING.match(self.payload, start + 1)
+        if match is None:
+            raise Fallback
+        return match.end()
+
+    def value_start(self, mark: int) -> int:
+        """The value behind the key with this mark, or behind the first element of a pair."""
+        between = _BETWEEN.match(self.payload, self.string_end(self.tokens[mark]))
+        if between is None:
+            raise Fallback
+        return between.end()
+
+    def value_end(self, start: int) -> int:
+        """Behind the string, number, list or object at `start`."""
+        first = self.payload[start : start + 1]
+        if first == b'"':
+            return self.string_end(start)
+        if first not in (b"{", b"["):
+            number = _NUMBER.match(self.payload, start)
+            if number is None:
+                raise Fallback
+            return number.end()
+        depth = 0
+        for match in _BRACKETS.finditer(self.payload, start):
+            opening = match.group()[:1]
+            depth += (opening in b"{[") - (opening in b"]}")
+            if depth == 0:
+                return match.end()
+        raise Fallback
+
+    def patched(self, patches: dict[int, tuple[int, bytes]], meta: bytes) -> bytes:
+        """The payload with {start: (end, new bytes)} and a new `_meta`; what lies in a replaced value is gone."""
+        payload, at = self.payload, 0
+        pieces: list[bytes] = []
+        for start in sorted(patches):
+            if start >= at:
+                end, fresh = patches[start]
+                pieces += (payload[at:start], fresh)
+                at = end
+        last = self.end if self.end < len(payload) else payload.rindex(b"}")
+        pieces += (payload[at:last], meta, b"}")
+        return b"".join(pieces)
