@@ -100,9 +100,4 @@ CREATE TABLE IF NOT EXISTS outbox(
   key TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS outbox_by_turn ON outbox(target, priority, id);
 CREATE UNIQUE INDEX IF NOT EXISTS outbox_by_key ON outbox(key) WHERE key <> '';
-CREATE TABLE IF NOT EXISTS rollups(
-  issue_id INTEGER NOT NULL, window_at INTEGER NOT NULL, project_id INTEGER NOT NULL, count INTEGER NOT NULL,
-  first_at REAL NOT NULL, last_at REAL NOT NULL, event_id BLOB NOT NULL, level TEXT NOT NULL, flags INTEGER NOT NULL,
-  PRIMARY KEY(issue_id, window_at)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forward_state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """

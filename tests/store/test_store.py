@@ -159,20 +159,20 @@ def test_users_are_exact_up_to_the_bound_and_estimated_beyond(open_store: Opener
 
 def test_callbacks_run_in_the_transaction_and_again_for_what_sqlite_missed(open_store: Opener) -> None:
     def count(cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
-        cursor.execute("INSERT OR REPLACE INTO forward_state VALUES (?, ?)", (str(batch.no), batch.replayed))
+        cursor.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"seen {batch.no}", batch.replayed))
         bodies.extend(batch.payload(one) for one in batch.delta.occurrences)
 
     bodies: list[bytes | None] = []
     store = open_store(on_apply=[count])
     store.commit(records(1, 2))
     with store._state.transaction() as cursor:  # as if the second transaction had never happened
-        cursor.execute("DELETE FROM forward_state")
+        cursor.execute("DELETE FROM meta WHERE key LIKE 'seen %'")
         for table in ("issues", "hashes", "ledger", "commits", "issue_hours", "issue_users"):
             cursor.execute(f"DELETE FROM {table}")
         cursor.execute("DELETE FROM meta WHERE key LIKE 'mark_%'")
     kill(store)
     again = open_store(on_apply=[count])
-    assert again._state.rows("SELECT key, value FROM forward_state") == [("1", 1)]
+    assert again._state.rows("SELECT key, value FROM meta WHERE key LIKE 'seen %'") == [("seen 1", 1)]
     assert bodies == [event(1, 2, NOW + 0.001).payload, event(2, 3, NOW + 0.002).payload] * 2
     assert balance(again) == 2
 
