@@ -26,6 +26,7 @@ GROUP_BYTES = 512 * 1024
 ZEROS = bytes(256 * 1024)
 SMALLEST_FILE_BYTES = 64 * 1024
 RETRY_SECONDS = 0.5  # after a disk error: a new try costs a file and three syncs
+MIN_STORE_BYTES = 8 * 2**20  # empty segment, its log, state.sqlite and a checkpoint, measured about 5 MB
 LOOK_SECONDS = 1.0  # how old the figure of free space may be
 
 # The first record after a restart is this far behind the last one found. A store may have committed records that a
@@ -191,6 +192,7 @@ class Journal:
                     self._retire()
                 active = self._active or self._activate(size_bytes)
                 written += active.append(group)
+                self.space = self.space._replace(free_bytes=self.space.free_bytes - size_bytes)
             if self._active:
                 self._settle(self._active)
             done += written
@@ -227,7 +229,8 @@ class Journal:
     def _fail(self, error: OSError) -> None:
         """Never touch the file again that did not take a write or a sync: a sync repeated on it would lie."""
         self.trouble = f"the spool cannot write: {error.strerror or error}"
-        self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+        if self._clock.monotonic() >= self._retry_at:  # else nothing was tried: hammering must not put off the retry
+            self._retry_at = self._clock.monotonic() + RETRY_SECONDS
         self._retire()
 
     def _retire(self) -> None:
@@ -358,8 +361,11 @@ class Journal:
 
     @property
     def floor_bytes(self) -> int:
-        """Free space that is not ours to use."""
-        return min(self._settings.min_free_bytes, self.space.total_bytes // 16)
+        """Free space that is not ours to use: what the settings leave to others, and what the worker needs to store
+        the records that wait here (about half their bytes; on small disks at least its empty files)."""
+        total = self.space.total_bytes
+        others = min(self._settings.min_free_bytes, max(total // 16, min(MIN_STORE_BYTES, total // 4)))
+        return others + min(self.used_bytes, total // 2) // 2
 
     @property
     def is_down(self) -> bool:
