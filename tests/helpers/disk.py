@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,7 +122,9 @@ class FakeDisk(Disk):
         self.calls: Counter[str] = Counter()
         self.fault: Fault | None = None
         self.fault_fired = False
+        self.meanwhile: tuple[str, Callable[[], object]] | None = None  # what others do just before the next such call
         self._fault_calls = 0
+        self._calls_to_live: int | None = None
         self._visible: dict[str, Inode] = {}
         self._durable: dict[str, Inode] = {}
         self._pending: list[NameChange] = []
@@ -140,9 +142,14 @@ class FakeDisk(Disk):
         """No fault any more."""
         self.fault = None
 
+    def die_after(self, calls: int) -> None:
+        """The power goes after so many further calls: nothing reaches the disk any more. crash() follows."""
+        self._calls_to_live = calls
+
     def crash(self, seed: int) -> None:
         """Power loss: handles and locks are gone, of what was not synced a part chosen by `seed` survives."""
         self.random = random.Random(seed)
+        self._calls_to_live = None
         for operation in self._pending:
             if self.random.random() < 0.5:
                 self._apply_name(operation)
@@ -225,7 +232,8 @@ class FakeDisk(Disk):
             self._call("write")
             self._need(max(0, offset + len(data) - len(inode.visible)))
         except OSError:
-            inode.do(Write(offset, data[: self._room(inode, offset, len(data))]))
+            if self._calls_to_live != 0:
+                inode.do(Write(offset, data[: self._room(inode, offset, len(data))]))
             raise
         inode.do(Write(offset, data))
         return len(data)
@@ -241,9 +249,10 @@ class FakeDisk(Disk):
         try:
             self._call("sync")
         except OSError:
-            for operation in prefix(inode.pending, self.random):
-                operation.apply(inode.durable)
-            inode.pending = []
+            if self._calls_to_live != 0:
+                for operation in prefix(inode.pending, self.random):
+                    operation.apply(inode.durable)
+                inode.pending = []
             raise
         for operation in inode.pending:
             operation.apply(inode.durable)
@@ -286,7 +295,14 @@ class FakeDisk(Disk):
     # -- inside
 
     def _call(self, verb: str) -> None:
+        if self._calls_to_live is not None:
+            if self._calls_to_live <= 0:
+                raise OSError(errno.EIO, "the power is gone")
+            self._calls_to_live -= 1
         self.calls[verb] += 1
+        if self.meanwhile and self.meanwhile[0] == verb:
+            act, self.meanwhile = self.meanwhile[1], None
+            act()
         fault = self.fault
         if fault is None or fault.verb != verb:
             return

@@ -194,6 +194,7 @@ class SpoolWorld:
     def settle(self) -> None:
         """The disk is well, the front is up, the worker has caught up."""
         self.disk.heal()
+        self.disk.meanwhile = None
         self.clock.advance(60)
         if self.writer is None:
             self.disk.stop()
@@ -212,15 +213,15 @@ class SpoolWorld:
         state = self.store.committed
         ids = [each for each, _ in state.delivered]
         assert ids == sorted(set(ids)), f"twice or out of order: {ids}"
-        assert self.writer.position == state.position
-        assert self.writer.pending(state.position) == (0, 0, 0)
+        assert self.writer.position == state.position, f"wrote {self.writer.position}, read {state.position}"
+        assert self.writer.pending(state.position) == (0, 0, 0), "something waits that nobody can read"
         # Bytes that rot behind what the store has, and before a checkpoint: the next start cannot know they were there.
-        assert state.accounted >= state.position.total
+        assert state.accounted >= state.position.total, "acknowledged quantity is lost and not counted"
         if not self.is_corrupted:
-            assert state.accounted == state.position.total
+            assert state.accounted == state.position.total, f"{state.accounted} stored of {state.position.total}"
             missing = set(self.acked) - set(ids)
             assert not missing, f"acknowledged and lost: {sorted(missing)}"
-            assert (state.lost, state.damages, state.earlier) == (0, 0, 0)
+            assert (state.lost, state.damages, state.earlier) == (0, 0, 0), f"phantom damage: {state}"
             self.audit_checkpoint()
 
     def audit_checkpoint(self) -> None:
@@ -229,7 +230,8 @@ class SpoolWorld:
         reader = SpoolReader(self.disk, FOLDER, after)
         records = reader.read(1 << 30, 1 << 30)
         reader.close()
-        assert not [each.why for each in records if each.damaged is not None]
+        gaps = [each.why for each in records if each.damaged is not None]
+        assert not gaps, f"not behind the checkpoint {after}: {gaps}"
 
     def close(self) -> None:
         self.forget_writer()

@@ -10,7 +10,7 @@ from tests.helpers.spool import FOLDER, SpoolWorld
 
 SEEDS = st.integers(0, 2**16)
 SIZES = st.lists(st.sampled_from([0, 1, 60, 400, 1500, 9000]), min_size=1, max_size=6)
-VERBS = st.sampled_from(["write", "sync", "replace", "unlink", "create", "sync_folder", "truncate", "open", "read"])
+VERBS = st.sampled_from(["sync", "write", "sync_folder", "replace", "unlink", "create", "truncate", "open", "read"])
 
 
 class SpoolMachine(RuleBasedStateMachine):
@@ -46,6 +46,22 @@ class SpoolMachine(RuleBasedStateMachine):
     def power_loss(self, seed: int, lose_tail: bool) -> None:
         self.world.crash(seed, lose_tail)
 
+    @rule(
+        calls=st.integers(0, 12),
+        seed=SEEDS,
+        lose_tail=st.booleans(),
+        step=st.sampled_from(["accept", "release", "start"]),
+    )
+    def power_loss_during(self, calls: int, seed: int, lose_tail: bool, step: str) -> None:
+        self.world.disk.die_after(calls)
+        if step == "accept":
+            self.world.accept([60, 1500, 400])
+        elif step == "release":
+            self.world.release()
+        else:
+            self.world.crash(None)
+        self.world.crash(seed, lose_tail)
+
     @rule()
     def kill(self) -> None:
         self.world.crash(None)
@@ -54,6 +70,15 @@ class SpoolMachine(RuleBasedStateMachine):
     def orderly_restart(self) -> None:
         self.world.stop()
         self.world.start()
+
+    @rule(verb=st.sampled_from(["sync", "write", "truncate", "sync_folder"]))
+    def digest_meanwhile(self, verb: str) -> None:
+        self.world.disk.meanwhile = (verb, self.world.digest)
+
+    @rule(sizes=SIZES, verb=st.sampled_from(["sync", "write"]), code=st.sampled_from([errno.EIO, errno.ENOSPC]))
+    def accept_with_error(self, sizes: list[int], verb: str, code: int) -> None:
+        self.world.disk.fail(Fault(verb, 1, code))
+        self.world.accept(sizes)
 
     @rule(verb=VERBS, nth=st.integers(1, 6), code=st.sampled_from([errno.EIO, errno.ENOSPC]), forever=st.booleans())
     def fault(self, verb: str, nth: int, code: int, forever: bool) -> None:
