@@ -67,7 +67,7 @@ def plan(case: Case) -> Plan:
             made.missing.append(f"config.{key}")
         else:
             translate(made, value)
-    made.project["scrub"] = _built(scrubbing_from_relay(**made.relay))
+    made.project["scrubbing"] = _built(scrubbing_from_relay(**made.relay))
     return made
 
 
@@ -161,7 +161,7 @@ def _quotas(made: Plan, quotas: list[Json]) -> None:
 
 
 def _retention(made: Plan, days: int) -> None:
-    made.project.setdefault("digest", {})["event_retention"] = f"{days} d"
+    made.put("digest", "max_event_age", f"{days} d")
 
 
 def _built(settings: Any) -> Json:
