@@ -55,11 +55,11 @@ class Node(Struct):
             return False
         return self.stack is not None or any(child.has_contributing_stack() for child in self.children)
 
-    def uses_value(self) -> bool:
-        """Whether the value of an exception is part of what is hashed."""
+    def uses_texts(self) -> bool:
+        """Whether a message is part of what is hashed."""
         if not self.contributes:
             return False
-        return self.name == "value" or any(child.uses_value() for child in self.children)
+        return self.message or any([child.uses_texts() for child in self.children])  # noqa: C419 - measured: faster
 
     def identity(self) -> Hashable:
         """Everything that two components must share to be the same component, what does not count included."""

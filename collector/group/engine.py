@@ -55,6 +55,10 @@ class Engine(Protocol):
         """The second pass over one stack, once for each variant in `starts`: what counts there so far."""
         ...
 
+    def forget(self) -> None:
+        """Empties the memos; results never depend on them."""
+        ...
+
 
 def start(look: Look) -> Place:
     """A frame's place before any rule."""
@@ -91,7 +95,7 @@ class IndexedEngine:
         """The first pass over one stack."""
         categories = [look.category for look in looks]
         in_app = [look.in_app for look in looks]
-        candidates = [self._index.candidates(look) for look in looks]
+        candidates = self._candidates(looks)
         for rule, bit in self._relevant(candidates, categories, about, self._classifying):
             found = self._matching(rule, bit, (looks, candidates, categories, in_app))
             for index in found:
@@ -109,7 +113,7 @@ class IndexedEngine:
         """The second pass over one stack, once for each variant."""
         categories = [place.category for place in places]
         in_app = [place.in_app for place in places]
-        candidates = [self._index.candidates(look) for look in looks]
+        candidates = self._candidates(looks)
         state = (looks, candidates, categories, in_app)
         matched = [
             (rule, found)
@@ -117,6 +121,13 @@ class IndexedEngine:
             if (found := self._matching(rule, bit, state))
         ]
         return [_weigh_one(matched, list(flags)) for flags in starts]
+
+    def forget(self) -> None:
+        """Empties the memos; results never depend on them."""
+        self._index.forget()
+
+    def _candidates(self, looks: Sequence[Look]) -> list[int]:
+        return [self._index.candidates(look) if look.candidates is None else look.candidates for look in looks]
 
     def _relevant(
         self, candidates: Sequence[int], categories: Sequence[str | None], about: About, of_pass: int

@@ -166,12 +166,15 @@ class Facts:
         package = self._of_frame("package")
         return package.rsplit("/", 1)[-1].rsplit("\\", 1)[-1] if package else None
 
-    def parameterized(self, value: str) -> str:
-        """A fingerprint value; when it is one of the event's messages, without what varies in it."""
+    def messages(self) -> set[str | None]:
+        """All messages of the event, as sent."""
         entry = self.view.logentry
         messages = {exception.value for exception in self.exceptions} | {self.view.message}
-        messages |= {entry.formatted, entry.message} if entry else set()
-        return parameterize(value, trim=False) if value in messages else value
+        return messages | {entry.formatted, entry.message} if entry else messages
+
+    def parameterized(self, value: str) -> str:
+        """A fingerprint value; when it is one of the event's messages, without what varies in it."""
+        return parameterize(value, trim=False) if value in self.messages() else value
 
 
 ITEMS: dict[str, Callable[[Facts], list[Mapping[str, Any]]]] = {

@@ -20,7 +20,6 @@ NATIVE_CODE_PATHS = frozenset({"[native code]", "native code", "eval code", "<an
 LOW_QUALITY_NAMES = frozenset({"?", "<anonymous function>", "<anonymous>", "Anonymous function"})
 
 RUBY_TEMPLATE = re.compile(r"__\d{4,}_\d{4,}\Z")
-SPACES = re.compile(r"\s+")
 SPAWN_LINE = re.compile(
     r"from multiprocessing\.spawn import spawn_main; spawn_main\((?:tracker_fd|parent_pid)=\d+, pipe_handle=\d+\)"
 )
@@ -193,7 +192,7 @@ def _filename_part(frame: FrameView, filename: str | None, platform: str | None,
 
 
 def _context_part(frame: FrameView, line: str, function: str | None, kin: str) -> Part | None:
-    value = SPACES.sub(" ", line).strip()
+    value = " ".join(line.split())
     if not value:
         return None
     if len(line) > MAX_CONTEXT_LINE_CHARS:

@@ -104,44 +104,49 @@ def group(
     rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
     key = None if rule else key_of(facts, config, transition)
     if key is not None and (known := recall(rules.recalled, facts, key)):
-        return _result(config, known, headline(facts, known.main, view.title, known.blame), [DEFAULT], [DEFAULT])
+        return _result(config, known, headline(facts, known.main, view.title, known.blame))
 
     found = _outline(facts, settings, rule)
-    uses_values = _uses_values(found)
+    with_texts = _uses_texts(found)
     secondary: list[str] = []
-    before = GROUPING_CONFIGS[settings.secondary] if transition and settings.secondary else None
-    if before is not None:
-        older = outline(view, before, rules, fingerprints)
+    if transition and settings.secondary is not None:
+        older = outline(view, GROUPING_CONFIGS[settings.secondary], rules, fingerprints)
         secondary = lookup_order(older.hashes)
-        uses_values = uses_values or _uses_values(older)
+        with_texts = with_texts or _uses_texts(older)
     variants = {name: (value, value is not None) for name, value in found.hashes.items()}
-    known = Recalled(variants, lookup_order(found.hashes), secondary, found.main, found.blame)
-    if key is not None and found.winner == "exception" and (before is None or older.winner == "exception"):
-        keep(rules.recalled, facts, key, known, uses_values=uses_values)
-    return _result(config, known, found.headline, found.fingerprint, found.resolved)
+    known = Recalled(
+        variants=variants,
+        hashes=lookup_order(found.hashes),
+        secondary_hashes=secondary,
+        fingerprint=found.fingerprint,
+        resolved=found.resolved,
+        main=found.main,
+        blame=found.blame,
+    )
+    if key is not None:
+        keep(rules.recalled, facts, key, known, with_texts=with_texts)
+    return _result(config, known, found.headline)
 
 
-def _result(
-    config: str, known: Recalled, head: Headline, fingerprint: list[str], resolved: list[str]
-) -> GroupingResult:
+def _result(config: str, known: Recalled, head: Headline) -> GroupingResult:
     return GroupingResult(
         config=config,
         variants=known.variants.copy(),
         hashes=known.hashes.copy(),
         title=head.title,
         culprit=head.culprit,
-        fingerprint=fingerprint,
+        fingerprint=known.fingerprint.copy(),
         secondary_hashes=known.secondary_hashes.copy(),
-        resolved_fingerprint=resolved,
+        resolved_fingerprint=known.resolved.copy(),
         type=head.type,
         location=head.location,
         metadata=head.metadata,
     )
 
 
-def _uses_values(found: Outline) -> bool:
-    """Whether the values of the exceptions had a part in the hashes or in the choice of exceptions."""
-    return found.main is not None or found.groups or any(root.uses_value() for root in found.variants.values())
+def _uses_texts(found: Outline) -> bool:
+    """Whether messages of the event had a part in the hashes or in the choice of exceptions."""
+    return found.main is not None or found.groups or any(root.uses_texts() for root in found.variants.values())
 
 
 def outline(

@@ -5,12 +5,18 @@ others only those are tried whose longest fixed part occurs in the text at all.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from collector.group.frame import Look
 from collector.group.globs import GlobError, compile_glob
 from collector.group.syntax import Matcher, Rule
 
+FAMILIES = ("native", "javascript", "other")
+# More patterns than these are found by a piece of GRAM_CHARS characters; below, trying all is as fast (measured).
+MAX_TRIED_PATTERNS = 32
+GRAM_CHARS = 4
 MAX_REMEMBERED_TEXTS = 8192
 MAX_REMEMBERED_CHARS = 1024
 TEXT_FIELDS = ("function", "module", "path", "package")
@@ -43,74 +49,112 @@ def _full_match(glob: re.Pattern[bytes], text: str, path: bool) -> bool:
     return path and not value.startswith(b"/") and glob.fullmatch(b"/" + value) is not None
 
 
+class _Wild(NamedTuple):
+    """A pattern that has to be tried; `fixed` is in every text that it matches."""
+
+    fixed: str
+    glob: re.Pattern[bytes]
+    bits: int
+
+
 class _FieldIndex:
-    """The patterns of one field, each with the rules (as bits) that it stands in."""
+    """The patterns of one field for one family, each with the rules (as bits) that it stands in."""
 
     def __init__(self, field: str) -> None:
-        self.field = field
         self.path = field in PATH_FIELDS
-        self.literal: dict[str, int] = {}
-        self.prefixes: dict[int, dict[str, int]] = {}
-        self.wild: list[tuple[str, re.Pattern[bytes], int]] = []
-        self.positive = 0  # rules with one positive pattern of this field
-        self.several: list[tuple[int, tuple[Matcher, ...]]] = []  # rules with negated or several patterns
-        self._patterns: dict[str, int] = {}
+        self._patterns: dict[str, int] = {}  # of rules with one positive pattern of this field
+        self._positive = 0
+        self._several: list[tuple[int, tuple[Matcher, ...]]] = []  # rules with negated or several patterns
+        self._literal: dict[str, int] = {}
+        self._prefixes: dict[int, dict[str, int]] = {}
+        self._wild: list[_Wild] = []
+        self._by_gram: dict[str, list[_Wild]] = {}
         self._remembered: dict[str, int] = {}
+        self._without_text = 0
 
     def add(self, bit: int, matchers: tuple[Matcher, ...]) -> None:
+        """Adds one rule."""
         if len(matchers) == 1 and not matchers[0].negated:
-            self.positive |= bit
+            self._positive |= bit
             self._patterns[matchers[0].pattern] = self._patterns.get(matchers[0].pattern, 0) | bit
         else:
-            self.several.append((bit, matchers))
+            self._several.append((bit, matchers))
 
     def seal(self) -> None:
         """Sorts the patterns by how they are looked for."""
         for pattern, bits in self._patterns.items():
             text = UPPER.sub(lambda found: found[0].lower(), pattern).replace("\\", "/") if self.path else pattern
             if not WILD.search(text):
-                self.literal[text] = self.literal.get(text, 0) | bits
+                self._literal[text] = self._literal.get(text, 0) | bits
                 if self.path and text.startswith("/"):  # texts without the first slash are tried with it
-                    self.literal[text[1:]] = self.literal.get(text[1:], 0) | bits
+                    self._literal[text[1:]] = self._literal.get(text[1:], 0) | bits
             elif not self.path and text.endswith("*") and not WILD.search(text[:-1]):
-                same = self.prefixes.setdefault(len(text) - 1, {})
+                same = self._prefixes.setdefault(len(text) - 1, {})
                 same[text[:-1]] = same.get(text[:-1], 0) | bits
             else:
                 try:
-                    self.wild.append((_fixed_part(text), compile_glob(pattern, path=self.path), bits))
+                    self._wild.append(_Wild(_fixed_part(text), compile_glob(pattern, path=self.path), bits))
                 except GlobError:
                     continue
+        self._without_text = self._exclude(None)
+        if len(self._wild) > MAX_TRIED_PATTERNS:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Moves each pattern under the rarest piece of its fixed part, so that few are tried per text."""
+        commonness = Counter(gram for wild in self._wild for gram in set(_grams(wild.fixed)))
+        tried = [wild for wild in self._wild if len(wild.fixed) < GRAM_CHARS]
+        for wild in self._wild:
+            if len(wild.fixed) >= GRAM_CHARS:
+                rarest = min(_grams(wild.fixed), key=commonness.__getitem__)
+                self._by_gram.setdefault(rarest, []).append(wild)
+        self._wild = tried
+
+    def forget(self) -> None:
+        """Empties the memo of texts."""
+        self._remembered.clear()
 
     def excluded(self, text: str | None) -> int:
         """The rules that a frame with this text (None: without one) cannot match."""
-        found = self._remembered.get(text or "") if text else None
+        if text is None:
+            return self._without_text
+        found = self._remembered.get(text)
         if found is None:
             found = self._exclude(text)
-            if text and len(text) <= MAX_REMEMBERED_CHARS:
+            if len(text) <= MAX_REMEMBERED_CHARS:
                 if len(self._remembered) >= MAX_REMEMBERED_TEXTS:
                     self._remembered.clear()
                 self._remembered[text] = found
         return found
 
     def _exclude(self, text: str | None) -> int:
-        excluded = self.positive & ~self._matched(text) if text is not None else self.positive
-        for bit, matchers in self.several:
+        excluded = self._positive & ~self._matched(text) if text is not None else self._positive
+        for bit, matchers in self._several:
             if any((text is not None and matches_text(each, text)) == each.negated for each in matchers):
                 excluded |= bit
         return excluded
 
     def _matched(self, text: str) -> int:
         """The rules whose only pattern of this field matches."""
-        bits = self.literal.get(text, 0)
-        for length, same in self.prefixes.items():
+        bits = self._literal.get(text, 0)
+        for length, same in self._prefixes.items():
             found = same.get(text[:length])
             if found and "\n" not in text[length:]:  # a star stops at the end of a line, paths apart (section 6.2)
                 bits |= found
         padded = text if text.startswith("/") else "/" + text
-        for fixed, glob, found in self.wild:
-            if fixed in padded and _full_match(glob, text, self.path):
-                bits |= found
+        for wild in self._wild:
+            if wild.fixed in padded and _full_match(wild.glob, text, self.path):
+                bits |= wild.bits
+        if self._by_gram:
+            for gram in set(_grams(padded)) & self._by_gram.keys():
+                for wild in self._by_gram[gram]:
+                    if wild.fixed in padded and _full_match(wild.glob, text, self.path):
+                        bits |= wild.bits
         return bits
+
+
+def _grams(text: str) -> list[str]:
+    return [text[index : index + GRAM_CHARS] for index in range(len(text) - GRAM_CHARS + 1)]
 
 
 def _fixed_part(pattern: str) -> str:
@@ -121,25 +165,10 @@ def _fixed_part(pattern: str) -> str:
 
 
 class Index:
-    """The index of all rules."""
+    """The index of all rules: one for each family, because most rules are about one family only."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._fields = {field: _FieldIndex(field) for field in TEXT_FIELDS}
-        self._every = (1 << len(rules)) - 1
-        families = ("native", "javascript", "other")
-        self._not_of_family = dict.fromkeys(families, 0)
-        for index, rule in enumerate(rules):
-            bit = 1 << index
-            for field, patterns in self._fields.items():
-                matchers = tuple(each for each in rule.frame if each.field == field)
-                if matchers:
-                    patterns.add(bit, matchers)
-            for each in rule.frame:
-                for family in families:
-                    if each.field == "family" and matches_text(each, family) == each.negated:
-                        self._not_of_family[family] |= bit
-        for patterns in self._fields.values():
-            patterns.seal()
+        self._families = {family: _FamilyIndex(rules, family) for family in FAMILIES}
 
     @staticmethod
     def value(look: Look, field: str) -> str | None:
@@ -154,8 +183,37 @@ class Index:
     def candidates(self, look: Look) -> int:
         """One bit for each rule that the frame may match, its neighbours, category and flag apart."""
         if look.candidates is None:
-            excluded = self._not_of_family[look.family]
-            for field, patterns in self._fields.items():
-                excluded |= patterns.excluded(self.value(look, field))
-            look.candidates = self._every & ~excluded
+            look.candidates = self._families[look.family].candidates(look)
         return look.candidates
+
+    def forget(self) -> None:
+        """Empties the memos of texts."""
+        for family in self._families.values():
+            for patterns in family.fields.values():
+                patterns.forget()
+
+
+class _FamilyIndex:
+    """The rules that frames of one family may match."""
+
+    def __init__(self, rules: Sequence[Rule], family: str) -> None:
+        self.fields: dict[str, _FieldIndex] = {}
+        self._possible = 0
+        for index, rule in enumerate(rules):
+            if any(each.field == "family" and matches_text(each, family) == each.negated for each in rule.frame):
+                continue
+            bit = 1 << index
+            self._possible |= bit
+            for field in TEXT_FIELDS:
+                matchers = tuple(each for each in rule.frame if each.field == field)
+                if matchers:
+                    self.fields.setdefault(field, _FieldIndex(field)).add(bit, matchers)
+        for patterns in self.fields.values():
+            patterns.seal()
+
+    def candidates(self, look: Look) -> int:
+        """One bit for each rule."""
+        excluded = 0
+        for field, patterns in self.fields.items():
+            excluded |= patterns.excluded(Index.value(look, field))
+        return self._possible & ~excluded

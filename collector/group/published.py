@@ -30,6 +30,9 @@ class PublishedEngine:
         frames = [_frame(look, start(look)) for look in looks]
         return [Place(*found) for found in self._rules.apply_modifications_to_frames(frames, _about(about))]
 
+    def forget(self) -> None:
+        """It keeps compiled patterns only."""
+
     def weigh(
         self, looks: Sequence[Look], places: Sequence[Place], about: About, starts: Sequence[Sequence[bool]]
     ) -> list[Weighed]:

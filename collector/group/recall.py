@@ -1,21 +1,24 @@
-"""The short way for an event whose exceptions were grouped before: same types, same stacks, same result.
+"""The short way for an event like one that was grouped before: same exceptions, same stacks, same result.
 
-The value of an exception seldom counts (a stack takes its place), so it is left out of the key at first. Where values
-do count, the key is completed with the parameterised values. Events that a fingerprint, a rule of one or anything but
-an exception decides about go the long way.
+The value of an exception seldom counts (a stack takes its place), so texts are left out of the key at first. Where
+they do count, the key is completed with the parameterised texts. Events that a rule or a variable of a fingerprint, a
+report of a browser or a checksum decides about go the long way.
 """
 
 from collections.abc import Hashable
 from typing import NamedTuple
 
 from collector.group.facts import Facts
-from collector.group.fingerprint import is_default
+from collector.group.fingerprint import is_default, variable_of
 from collector.group.memo import Memo
 from collector.group.parameterize import parameterize
 from collector.group.title import Blame
+from collector.group.view import FrameView, View
 
 # What an entry costs in memory a frame; the frames themselves are shared with the memo of stacks.
 FRAME_BYTES = 600
+
+Frames = tuple[FrameView | None, ...]
 
 
 class Recalled(NamedTuple):
@@ -24,60 +27,81 @@ class Recalled(NamedTuple):
     variants: dict[str, tuple[str | None, bool]]
     hashes: list[str]
     secondary_hashes: list[str]
+    fingerprint: list[str]
+    resolved: list[str]
     main: int | None
     blame: Blame
 
 
-class _ValuesCount:
-    """Kept under a key without values: look again, with them."""
+# Where texts count, one key holds a result for each; these many before it starts anew.
+MAX_TEXTS_PER_KEY = 64
 
-
-VALUES_COUNT = _ValuesCount()
+ByText = dict[tuple[str | None, ...], Recalled]
+Known = Memo[Recalled | ByText]
 
 
 def key_of(facts: Facts, *context: Hashable) -> Hashable | None:
     """The key of an event, None when it has to go the long way. `context`: configuration and the like."""
     view = facts.view
-    if not facts.exceptions or view.checksum or facts.family == "javascript":
+    if view.checksum is not None or facts.family == "javascript":
         return None
-    if view.fingerprint and not (len(view.fingerprint) == 1 and is_default(view.fingerprint[0] or "")):
+    if view.template or view.csp or view.hpkp or view.expectct or view.expectstaple:
         return None
-    frames = 0
-    parts: list[Hashable] = []
-    for exception in facts.exceptions:
-        found = exception.stacktrace.frames if exception.stacktrace else None
-        frames += len(found) if found else 0
-        parts.append((exception.type, exception.module, exception.mechanism, found))
-    if not frames:
-        return None
-    has_default = (
-        view.logentry or view.message or view.template or view.csp or view.hpkp or view.expectct or view.expectstaple
-    ) is not None
-    version = view.sdk.version if view.sdk and len(parts) > 1 else None
-    return (view.platform, has_default, version, context, tuple(parts))
+    fingerprint = None
+    if view.fingerprint and view.fingerprint != ["{{ default }}"]:
+        fingerprint = tuple(view.fingerprint)
+        if not _is_fixed(fingerprint, facts):
+            return None
+    parts: list[Hashable] = [
+        (each.type, each.module, each.mechanism, each.stacktrace and each.stacktrace.frames, not each.value)
+        for each in facts.exceptions
+    ]
+    if parts:
+        parts.append(view.sdk.version if view.sdk and len(parts) > 1 else None)
+    threads = view.threads and (tuple(view.threads.values) if view.threads.values else ())
+    entry = view.logentry
+    has_message = view.message if entry is None else entry.formatted or entry.message
+    logged = (entry is not None or view.message is not None, not has_message)
+    return (view.platform, context, fingerprint, logged, threads, view.stacktrace, *parts)
 
 
-def recall(memo: Memo[Recalled | _ValuesCount], facts: Facts, key: Hashable) -> Recalled | None:
+def _is_fixed(fingerprint: tuple[str | None, ...], facts: Facts) -> bool:
+    """Whether no part of a fingerprint depends on the rest of the event (section 13.2)."""
+    for part in fingerprint:
+        if part and not is_default(part) and (variable_of(part) is not None or part in facts.messages()):
+            return False
+    return True
+
+
+def recall(memo: Known, facts: Facts, key: Hashable) -> Recalled | None:
     """What is known under `key`."""
     found = memo.get(key)
-    if found is VALUES_COUNT:
-        found = memo.get((key, _values(facts)))
-    return found if isinstance(found, Recalled) else None
+    return found.get(_texts(facts)) if isinstance(found, dict) else found
 
 
-def keep(
-    memo: Memo[Recalled | _ValuesCount], facts: Facts, key: Hashable, found: Recalled, *, uses_values: bool
-) -> None:
-    """Keeps a result for events to come. uses_values: it depends on the values of the exceptions."""
-    frames = sum(len(each.stacktrace.frames or ()) for each in facts.exceptions if each.stacktrace)
-    weight = FRAME_BYTES * (1 + frames)
-    if not uses_values:
+def keep(memo: Known, facts: Facts, key: Hashable, found: Recalled, *, with_texts: bool) -> None:
+    """Keeps a result for events to come. with_texts: it depends on the messages of the event."""
+    weight = FRAME_BYTES * (2 + _frame_count(facts.view))
+    if not with_texts:
         memo.put(key, found, weight)
         return
-    values = _values(facts)
-    memo.put(key, VALUES_COUNT, weight)
-    memo.put((key, values), found, weight + 2 * sum(len(value or "") for value in values))
+    before = memo.get(key)
+    by_text = before if isinstance(before, dict) and len(before) < MAX_TEXTS_PER_KEY else {}
+    by_text[_texts(facts)] = found
+    texts = sum(len(text or "") for each in by_text for text in each)
+    memo.put(key, by_text, weight + FRAME_BYTES * len(by_text) + 2 * texts)
 
 
-def _values(facts: Facts) -> tuple[str | None, ...]:
-    return tuple([each.value and parameterize(each.value) for each in facts.exceptions])
+def _frame_count(view: View) -> int:
+    stacks = [view.stacktrace]
+    stacks += [each.stacktrace for each in (view.exception.values if view.exception else None) or () if each]
+    stacks += [each.stacktrace for each in (view.threads.values if view.threads else None) or () if each]
+    return sum(len(stack.frames or ()) for stack in stacks if stack)
+
+
+def _texts(facts: Facts) -> tuple[str | None, ...]:
+    """What varies in the messages of an event, replaced."""
+    texts = [each.value and parameterize(each.value) for each in facts.exceptions]
+    entry = facts.view.logentry
+    text = (entry.message or entry.formatted) if entry else facts.view.message
+    return (*texts, text and parameterize(text))

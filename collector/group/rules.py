@@ -6,10 +6,10 @@ The built-in sets are data files of this package, one rule a line, so that they 
 import importlib.resources
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from collector.group.engine import Engine, IndexedEngine
 from collector.group.memo import Memo
+from collector.group.recall import Known
 from collector.group.stack import StackReader
 from collector.group.syntax import Rule, parse_rules
 
@@ -42,7 +42,7 @@ class StackRules:
     def __init__(self, text: str = "") -> None:
         self.text = text
         self.rules: Sequence[Rule] = parse_rules(text)
-        self.recalled: Memo[Any] = Memo(MAX_RECALLED_BYTES)  # see recall.py
+        self.recalled: Known = Memo(MAX_RECALLED_BYTES)
         self._engines: dict[str, Engine] = {}
         self._readers: dict[tuple[str, bool], StackReader] = {}
 

@@ -57,6 +57,7 @@ class StackReader:
         """Empties the memos; results never depend on them."""
         self.frames.clear()
         self.stacks.clear()
+        self.engine.forget()
 
     def read(self, frames: tuple[FrameView | None, ...] | None, platform: str | None, about: About) -> Stack:
         """The stack of `frames`, outermost first; None among them are passed over."""
@@ -118,8 +119,9 @@ def _variant(looks: Sequence[Look], weighed: Weighed, flags: Sequence[bool], why
 
 
 def _weight(frame: FrameView) -> int:
-    texts = (frame.function, frame.raw_function, frame.module, frame.filename, frame.abs_path, frame.context_line)
-    return FRAME_BYTES + sum([2 * len(text) for text in texts if text])
+    """Roughly the bytes that a frame keeps in memory."""
+    longest = len(frame.context_line or "") + len(frame.function or "") + len(frame.raw_function or "")
+    return FRAME_BYTES + 2 * (longest + len(frame.abs_path or "") + len(frame.filename or "") + len(frame.module or ""))
 
 
 def _repeats(frames: Sequence[FrameView], looks: Sequence[Look], index: int) -> bool:

@@ -88,7 +88,7 @@ class ExceptionsView(Struct, gc=False):
     values: list[ExceptionView | None] | None = None
 
 
-class ThreadView(Struct, gc=False):
+class ThreadView(Struct, frozen=True, gc=False):
     """One thread."""
 
     crashed: bool | None = None
