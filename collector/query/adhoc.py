@@ -113,6 +113,10 @@ def _verdict(notes: bytes, code: int, job: Job) -> Verdict:
         return msgspec.json.decode(last, type=Verdict)
     if code in (-9, -24):
         return Verdict(error=f"the query ran longer than its time limit of {job.timeout_seconds:g} s and was killed")
+    if code == 1:  # a Python error: its memory limit, or a mistake of ours; the child's words tell which
+        words = last.decode("utf-8", "replace")
+        if "MemoryError" not in words:
+            raise Unavailable(f"the query process failed: {words}")
     return Verdict(error=f"the query needs more than its memory limit of {job.memory_limit_bytes >> 20} MiB"
                          f" and was stopped (exit {code})")  # fmt: skip
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import msgspec
@@ -173,14 +173,8 @@ def explain_error(error: duckdb.Error, sql: str) -> str:
     return sentence
 
 
-def run(job: Job) -> Verdict:
-    """Runs the statement, writes the answer to stdout."""
-    started = time.monotonic()  # the parent measures the limits; this is only told to the user
-    connection = connect(job)
-    aliases, skipped = attach(connection, job.segments)
-    register(connection, aliases)
-    make_views(connection, aliases, job.state, job.sql)
-    lock(connection, job.timeout_seconds)
+def execute(connection: duckdb.DuckDBPyConnection, job: Job, out: BinaryIO) -> Verdict:
+    """Checks and runs the statement on a locked instance, writes the answer to `out`."""
     try:
         check(connection, job.sql)
         cursor = connection.execute(job.sql)
@@ -189,23 +183,35 @@ def run(job: Job) -> Verdict:
         answer = Answer(cursor, job)
         for part in RENDERERS[job.format](head, answer.pages()):
             answer.bytes += len(part)
-            sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()
+            out.write(part)
+        out.flush()
     except ProtocolError as error:
-        return Verdict(error=error.detail, skipped=skipped)
+        return Verdict(error=error.detail)
     except duckdb.InterruptException:
         return Verdict(error=f"the query ran longer than its time limit of {job.timeout_seconds:g} s")
     except (duckdb.OutOfMemoryException, MemoryError):
         return Verdict(error=f"the query needs more than its memory limit of {job.memory_limit_bytes >> 20} MiB")
     except duckdb.Error as error:
-        return Verdict(error=explain_error(error, job.sql), skipped=skipped)
-    return Verdict(
-        answer.rows,
-        bool(answer.cut_by),
-        cut_by=answer.cut_by,
-        skipped=skipped,
-        seconds=round(time.monotonic() - started, 4),
-    )
+        return Verdict(error=explain_error(error, job.sql))
+    return Verdict(answer.rows, bool(answer.cut_by), answer.cut_by)
+
+
+def prepare(job: Job) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
+    """A locked instance with all views, and the segments that could not be opened."""
+    connection = connect(job)
+    aliases, skipped = attach(connection, job.segments)
+    register(connection, aliases)
+    make_views(connection, aliases, job.state, job.sql)
+    lock(connection, job.timeout_seconds)
+    return connection, skipped
+
+
+def run(job: Job) -> Verdict:
+    """The whole job; the answer goes to stdout."""
+    started = time.monotonic()  # the parent measures the limits; this is only told to the user
+    connection, skipped = prepare(job)
+    verdict = execute(connection, job, sys.stdout.buffer)
+    return msgspec.structs.replace(verdict, skipped=skipped, seconds=round(time.monotonic() - started, 4))
 
 
 def main() -> int:
