@@ -45,8 +45,8 @@ class Engine(Protocol):
 
     asks_about_exceptions: bool
 
-    def classify(self, looks: Sequence[Look], about: About) -> list[Place]:
-        """The first pass over one stack."""
+    def classify(self, looks: Sequence[Look], about: About, said: list[str] | None = None) -> list[Place]:
+        """The first pass over one stack. `said`: takes, per frame, the rule that had the last word about in_app."""
         ...
 
     def weigh(
@@ -91,8 +91,8 @@ class IndexedEngine:
             any(isinstance(action, VarAction) for action in rule.classifies) for rule in self._rules
         )
 
-    def classify(self, looks: Sequence[Look], about: About) -> list[Place]:
-        """The first pass over one stack."""
+    def classify(self, looks: Sequence[Look], about: About, said: list[str] | None = None) -> list[Place]:
+        """The first pass over one stack. `said`: takes, per frame, the rule that had the last word about in_app."""
         categories = [look.category for look in looks]
         in_app = [look.in_app for look in looks]
         candidates = self._candidates(looks)
@@ -102,9 +102,11 @@ class IndexedEngine:
                 for action in rule.classifies:
                     if isinstance(action, VarAction):
                         categories[index] = str(action.value)
-                    else:
-                        reached = _reach(action.reach, index, len(looks))
-                        in_app[reached] = [action.value] * len(range(*reached.indices(len(looks))))
+                        continue
+                    for each in _reach(action.reach, index, len(looks)):
+                        in_app[each] = action.value
+                        if said is not None:
+                            said[each] = rule.text
         return [Place(category, flag) for category, flag in zip(categories, in_app, strict=True)]
 
     def weigh(
@@ -221,11 +223,11 @@ def _about_matches(rule: Rule, about: About) -> bool:
     return True
 
 
-def _reach(reach: str, index: int, count: int) -> slice:
+def _reach(reach: str, index: int, count: int) -> range:
     """The frames that an action at `index` is about: itself, all towards the crash, or all before."""
     if reach == "^":
-        return slice(index + 1, count)
-    return slice(0, index) if reach == "v" else slice(index, index + 1)
+        return range(index + 1, count)
+    return range(index) if reach == "v" else range(index, index + 1)
 
 
 def _weigh_one(matched: Sequence[tuple[_Compiled, list[int]]], flags: list[bool]) -> Weighed:
@@ -237,8 +239,7 @@ def _weigh_one(matched: Sequence[tuple[_Compiled, list[int]]], flags: list[bool]
         for index in found:
             for action in rule.weighs:
                 if isinstance(action, FlagAction):
-                    reached = _reach(action.reach, index, len(flags))
-                    for each in range(*reached.indices(len(flags))):
+                    for each in _reach(action.reach, index, len(flags)):
                         if flags[each] != action.value:
                             flags[each], why[each] = action.value, _because(action.value, rule.text)
                 elif action.name == "max-frames":

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Struct
 
+from collector.errors import ConfigError
 from collector.group.facts import Facts
 from collector.group.fingerprint import (
     DEFAULT,
@@ -23,6 +24,7 @@ from collector.group.fingerprint import (
 from collector.group.recall import Recalled, keep, key_of, recall
 from collector.group.rules import StackRules, no_rules
 from collector.group.strategies import Variants, run_strategies
+from collector.group.syntax import RuleError
 from collector.group.title import Blame, Headline, blame, headline
 from collector.group.view import View
 from collector.model.event import GroupingResult
@@ -63,6 +65,36 @@ class GroupingSettings(Settings):
     stack_trace_rules: Annotated[str, Help("stack trace rules, one a line: stack.module:io.acme.* +app")] = ""
     fingerprint_rules: Annotated[str, Help("fingerprint rules, one a line: type:TimeoutError -> timeout")] = ""
     transition: Annotated[bool, Help("look up the hashes of the configuration before, so that no issue splits")] = True
+
+
+class Grouper:
+    """The grouping of one project: its settings with the rules compiled.
+
+    Raises ConfigError listing every mistake with line and column; `where` is the table that the settings stand in.
+    """
+
+    def __init__(self, settings: GroupingSettings, where: str = "grouping") -> None:
+        mistakes = []
+        if settings.config not in GROUPING_CONFIGS:
+            mistakes.append(f"{where}.config: {settings.config!r} is not one of {', '.join(GROUPING_CONFIGS)}")
+        self.settings = settings
+        self.rules = no_rules()
+        self.fingerprints: FingerprintRules | None = None
+        try:
+            self.rules = StackRules(settings.stack_trace_rules)
+        except RuleError as error:
+            mistakes.append(f"{where}.stack_trace_rules: {error}")
+        try:
+            self.fingerprints = FingerprintRules(settings.fingerprint_rules)
+        except RuleError as error:
+            mistakes.append(f"{where}.fingerprint_rules: {error}")
+        if mistakes:
+            raise ConfigError(mistakes)
+
+    def group(self, view: View) -> GroupingResult:
+        """The grouping of one normalised event."""
+        transition = self.settings.transition
+        return group(view, self.settings.config, self.rules, self.fingerprints, transition=transition)
 
 
 class Outline(NamedTuple):

@@ -25,8 +25,8 @@ class PublishedEngine:
             except RuntimeError as error:
                 raise ValueError(str(error)) from error
 
-    def classify(self, looks: Sequence[Look], about: About) -> list[Place]:
-        """The first pass over one stack."""
+    def classify(self, looks: Sequence[Look], about: About, said: list[str] | None = None) -> list[Place]:
+        """The first pass over one stack; this engine does not tell which rule said what."""
         frames = [_frame(look, start(look)) for look in looks]
         return [Place(*found) for found in self._rules.apply_modifications_to_frames(frames, _about(about))]
 

@@ -32,12 +32,13 @@ class StackVariant(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """A whole stack as grouping sees it; `places` are final (in_app is never None)."""
+    """A whole stack as grouping sees it; `places` are final (in_app is never None). about: as the rules saw it."""
 
     looks: tuple[Look, ...]
     places: tuple[Place, ...]
     app: StackVariant
     system: StackVariant
+    about: About
 
     def variant(self, name: str) -> StackVariant:
         """The variant called app or system."""
@@ -99,7 +100,8 @@ class StackReader:
         forced = [flag and bool(place.in_app) for flag, place in zip(weighed[1].flags, places, strict=True)]
         system = _variant(looks, weighed[0], weighed[0].flags, why)
         app = _variant(looks, weighed[1], forced, why)
-        return Stack(tuple(looks), tuple(places), _overridden_app(app, system, places), _overridden_system(system))
+        app, system = _overridden_app(app, system, places), _overridden_system(system)
+        return Stack(tuple(looks), tuple(places), app, system, about)
 
     def _is_lonely(self, look: Look) -> bool:
         """Whether the only frame of a script, without a function, says nothing (the older configuration inverts it)."""

@@ -9,7 +9,7 @@ class to `decode`.
 """
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 from msgspec import Struct
@@ -196,13 +196,17 @@ def _shape(kind: type[View]) -> typed.Type:
     return typed.type_info(kind)
 
 
-def decode(payload: bytes, kind: type[V] = View) -> V:  # type: ignore[assignment]
+@overload
+def decode(payload: bytes) -> View: ...
+@overload
+def decode(payload: bytes, kind: type[V]) -> V: ...
+def decode(payload: bytes, kind: type[View] = View) -> View:
     """The view of one event. A field of a wrong type is coerced or dropped; what is no object is an empty view.
 
     Raises ValueError when the payload is not JSON at all.
     """
     try:
-        view: V = _decoder(kind).decode(payload)
+        view: View = _decoder(kind).decode(payload)
         return view
     except msgspec.ValidationError:
         return lenient(msgspec.json.decode(payload), kind)
@@ -210,7 +214,11 @@ def decode(payload: bytes, kind: type[V] = View) -> V:  # type: ignore[assignmen
         raise ValueError("the event is nested too deeply") from error
 
 
-def lenient(event: Any, kind: type[V] = View) -> V:  # type: ignore[assignment]
+@overload
+def lenient(event: Any) -> View: ...
+@overload
+def lenient(event: Any, kind: type[V]) -> V: ...
+def lenient(event: Any, kind: type[View] = View) -> View:
     """The view of an event that is already decoded, whatever is in its fields."""
     found = _coerce(event if isinstance(event, dict) else {}, _shape(kind))
     return found if isinstance(found, kind) else kind()
