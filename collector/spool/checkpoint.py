@@ -14,8 +14,8 @@ from isal.isal_zlib import crc32
 
 from collector.machine.disk import Disk
 from collector.model.received import Position
-from collector.spool.folder import CHECKPOINT
 
+CHECKPOINT = "checkpoint"
 SLOT = struct.Struct("<8sQQQQI")
 SLOT_OFFSETS = (0, 4096)
 FILE_BYTES = 8192

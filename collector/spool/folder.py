@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from collector.errors import ConfigError
 from collector.machine.disk import Disk
-from collector.spool.frame import SEAL, VERSION, FileHeader, Frame
+from collector.model.received import Position
+from collector.spool.checkpoint import CHECKPOINT, load_checkpoint
+from collector.spool.frame import PROOFS, SEAL, VERSION, FileHeader, Frame
 from collector.spool.tape import FIRST_FRAME, Search, Tape
 
 SPARE = "spare.tmp"
-CHECKPOINT = "checkpoint"
 _RECORDS = re.compile(r"(\d{12})\.spool")
 _TEMPORARY = re.compile(r"\d{12}\.tmp|spare\.tmp|checkpoint\.tmp")
 
@@ -41,10 +42,12 @@ class Extent(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """The folder at one moment. `epoch` is None when nothing in it tells one (no files, or nothing intact)."""
+    """The folder at one moment. `epoch` is None when there are no files, or nothing intact that tells one."""
 
     files: list[SpoolFile]
     epoch: int | None
+    saved: Position | None  # what the checkpoint says
+    last_number: int  # of all files, also those of another epoch; 0 without any
     foreign: list[str]
     temporary: list[str]
 
@@ -69,12 +72,14 @@ def survey(disk: Disk, folder: Path) -> Survey:
     names = disk.list_names(folder)
     looks = {number: look_at(disk, folder, number) for number in _numbers(names)}
     files = [file for file in looks.values() if file]
-    epoch = find_epoch(disk, folder, files)
+    saved = load_checkpoint(disk, folder)
+    epoch = find_epoch(disk, folder, files, saved)
     foreign = [name for name in names if not _is_ours(name)]
     foreign += [file_name(number) for number, file in looks.items() if file is None]
     foreign += [file_name(each.number) for each in files if each.header and each.header.epoch != epoch]
     files = [each for each in files if each.header is None or each.header.epoch == epoch]
-    return Survey(files, epoch, foreign, [name for name in names if _TEMPORARY.fullmatch(name)])
+    temporary = [name for name in names if _TEMPORARY.fullmatch(name)]
+    return Survey(files, epoch, saved, max(looks, default=0), foreign, temporary)
 
 
 def look_at(disk: Disk, folder: Path, number: int) -> SpoolFile | None:
@@ -96,15 +101,16 @@ def look_at(disk: Disk, folder: Path, number: int) -> SpoolFile | None:
     return SpoolFile(number, header, size_bytes)
 
 
-def find_epoch(disk: Disk, folder: Path, files: Sequence[SpoolFile]) -> int | None:
-    """The epoch of the newest file that tells one, by its header or else by its first intact frame. Raises OSError."""
-    for file in reversed(files):
-        if file.header:
-            return file.header.epoch
-    for file in reversed(files):
-        if first := first_frame(disk, folder, file.number, None):
-            return first.epoch
-    return None
+def find_epoch(disk: Disk, folder: Path, files: Sequence[SpoolFile], saved: Position | None) -> int | None:
+    """The epoch of the checkpoint, unless all files agree that it is another; without it that of the newest file that
+    tells one, by its header or else by its first intact frame. Raises OSError."""
+    told = [file.header.epoch for file in files if file.header]
+    if saved and files and (not told or saved.epoch in told):
+        return saved.epoch
+    if told:
+        return told[-1]
+    frames = (first_frame(disk, folder, file.number, None) for file in reversed(files))
+    return next((frame.epoch for frame in frames if frame), None)
 
 
 def first_frame(disk: Disk, folder: Path, number: int, epoch: int | None) -> Frame | None:
@@ -117,17 +123,26 @@ def first_frame(disk: Disk, folder: Path, number: int, epoch: int | None) -> Fra
 
 
 def extent(tape: Tape) -> Extent:
-    """Read the whole file for the last record that is intact or sealed. Raises OSError."""
+    """Read the whole file for its last record. Raises OSError.
+
+    Behind the first frame that is not intact, records count only if a seal or the start of a later commit shows that
+    more was durable here once. Else this is the torn end of the last commit, which nobody was told of: when the power
+    goes, any of its sectors may have been written.
+    """
     seq = total = -1
     offset = end = FIRST_FRAME
     while True:
-        frame = tape.frame_at(offset) or tape.find(offset, Search())
-        if frame is None:
-            break
-        if frame.kind == SEAL or tape.payload(frame):
+        frame = tape.frame_at(offset)
+        if frame and (frame.kind == SEAL or tape.payload(frame)):
             seq, total = max((seq, total), (frame.seq, frame.total))
-        offset = end = frame.end
-    return Extent(seq, total, tape.data_end(end))
+            offset = end = frame.end
+            continue
+        behind = frame.end if frame else offset
+        if tape.find(behind, Search(seq, kinds=PROOFS)) is None:
+            return Extent(seq, total, tape.data_end(end))
+        following = tape.find(behind, Search(seq))
+        assert following is not None
+        offset = following.offset
 
 
 def _numbers(names: Sequence[str]) -> list[int]:

@@ -46,6 +46,7 @@ FRAME_HEADER = struct.Struct("<4sB3xIQQQIIII")
 FRAME_BYTES = FRAME_HEADER.size
 CRC = struct.Struct("<I")
 RECORD, FIRST, SEAL = 1, 2, 3
+PROOFS = (FIRST, SEAL)  # kinds that are written only after a sync of all before them
 
 MAX_HEAD_BYTES = 64 * 1024  # a head is a few short texts of one request; more is a broken length
 MAX_BODY_BYTES = 2**32 - 1  # u32
@@ -124,7 +125,7 @@ def encode_seal(file: FileHeader, seq: int, total: int) -> bytes:
     return encode_frame(SEAL, file, seq, total, b"", b"")
 
 
-def decode_frame(data: bytes, index: int, offset: int) -> Frame | None:
+def decode_frame(data: bytes | memoryview, index: int, offset: int) -> Frame | None:
     """The frame header at `index` of `data` (which is `offset` of the file), or None when it is not an intact one."""
     if len(data) - index < FRAME_BYTES or data[index : index + 4] != FRAME_MAGIC:
         return None

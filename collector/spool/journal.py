@@ -91,22 +91,19 @@ class Journal:
         seen = survey(self._disk, self._folder)
         self.foreign = seen.foreign
         self._leftovers = seen.temporary
-        saved = self._checkpoint.position
-        epoch = seen.epoch
-        if epoch is None and seen.files and saved:
-            epoch = saved.epoch  # files are there but none is readable: the checkpoint still knows whose they are
-        if epoch is None:
-            epoch, saved = new_epoch(), None
+        epoch = new_epoch() if seen.epoch is None else seen.epoch
+        saved = seen.saved if seen.saved and seen.saved.epoch == epoch else None
         self.position = self._find_end(seen, epoch)
-        self.released = Position(epoch, 0, 0)
-        if saved and saved.epoch == epoch and saved <= self.position:
+        # Without a checkpoint: files go only when they are released, so what is before the oldest one was.
+        oldest = next((file.header for file in seen.files if file.header), None)
+        self.released = Position(epoch, oldest.previous_seq, oldest.total) if oldest else Position(epoch, 0, 0)
+        if saved and saved <= self.position:
             self.released = saved
-        elif saved and saved.epoch == epoch:
-            # Ahead of the files: some are gone. It still knows what was received; but it releases nothing.
+        elif saved:  # ahead of the files: some are gone. It still knows what was received; but it releases nothing
             self.position = saved
         self._first_seq = self.position.seq + 1 + (RESTART_GAP if seen.files else 0)
         self._keep(list(self._extents(seen.files)))
-        self._next_number = 1 + max((each.number for each in seen.files), default=0)
+        self._next_number = 1 + seen.last_number
         self.look()
 
     def begin(self) -> None:
@@ -380,9 +377,12 @@ class Journal:
         return [*self.kept, Kept(active.header.number, active.header.first_seq, active.durable.seq, active.offset)]
 
     def look(self) -> None:
-        """See how much space there is."""
+        """See how much space there is; on an error the last figure stays."""
         self._looked_at = self._clock.monotonic()
-        self.space = self._disk.space(self._folder)
+        try:
+            self.space = self._disk.space(self._folder)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Sync and close everything. The spare goes."""

@@ -16,10 +16,9 @@ from collector.errors import Unavailable
 from collector.machine.disk import Disk
 from collector.model.received import START, Position, Received
 from collector.spool.folder import SpoolFile, file_name, first_frame, list_numbers, look_at, survey
-from collector.spool.frame import FIRST, SEAL, Frame, decode_head
+from collector.spool.frame import PROOFS, SEAL, Frame, decode_head
 from collector.spool.tape import FIRST_FRAME, Search, Tape
 
-PROOFS = (FIRST, SEAL)
 MAX_UNSEEN = 1000
 Step = Literal["on", "wait", "later", "done"]
 NO_RECORD = Received(door="", project_id=0, received_at=0.0, quantity=0)
@@ -178,6 +177,7 @@ class SpoolReader:
         self._proved_seq = self._proof_offset = 0
         header = file.header
         if header is None:
+            self._damage.add(tape, 0, FIRST_FRAME, self._max_bytes)
             return tape
         self._first_seq = header.first_seq
         if header.previous_seq > self._seq or header.total > self._total:
@@ -242,13 +242,13 @@ class SpoolReader:
         if seal and seal.seq > self._seq and (self._upto_seq is None or seal.seq <= self._upto_seq):
             self._report_loss(seal.seq, seal.total, is_gap=True)
             return "on"
-        if self._upto_seq is None and not self._is_tool and (seal or tape.is_blank(self._offset)):
+        if self._upto_seq is None and (seal or tape.is_blank(self._offset)):
             return "wait"
         upto = 2**64 if self._upto_seq is None else self._upto_seq
         if self._seq >= upto:
             return "done"
         start = self._offset + 1
-        if self._upto_seq is None and not self._is_tool:
+        if self._upto_seq is None:
             if tape.find(start, Search(self._seq, upto, PROOFS)) is None:
                 return "wait"  # a record half written: its writer is at it, or died
             tape.refresh()

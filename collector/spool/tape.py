@@ -40,12 +40,14 @@ class Tape:
         self._handle = handle
         self.number = number
         self.epoch = epoch
-        self._window = b""
+        self._window = memoryview(b"")
         self._window_offset = 0
+        self._last: Frame | None = None  # often asked for twice: once as what follows, once as what comes
 
     def refresh(self) -> None:
         """Forget what was read: a writer may have gone on since."""
-        self._window = b""
+        self._window = memoryview(b"")
+        self._last = None
 
     def file_header(self) -> FileHeader | None:
         """The header at the start of the file, if intact and of this file number."""
@@ -55,38 +57,30 @@ class Tape:
     def frame_at(self, offset: int) -> Frame | None:
         """The frame whose header starts at `offset`. Only a record is believed from memory: it never changes. The
         place of anything else is read again, because the writer puts the next record there."""
-        frame = self._decode(offset)
-        if frame and frame.kind != SEAL:
-            return frame
-        self._window = self._disk.read_at(self._handle, FRAME_BYTES, offset)
-        self._window_offset = offset
-        frame = self._decode(offset)
-        if frame and frame.kind != SEAL:
-            self._load(offset)
+        if self._last and self._last.offset == offset:
+            return self._last
+        frame = self._decode(self._window, offset - self._window_offset, offset)
+        if frame is None or frame.kind == SEAL:
+            frame = self._decode(memoryview(self._disk.read_at(self._handle, FRAME_BYTES, offset)), 0, offset)
+        self._last = frame if frame and frame.kind != SEAL else None
         return frame
 
     def payload(self, frame: Frame) -> tuple[bytes, bytes] | None:
         """Head and body of the frame, None when their checksum is wrong (after a second look on the disk)."""
         for _ in range(2):
-            data = self.bytes_at(frame.payload_offset, frame.payload_bytes)
+            data = self._view(frame.payload_offset, frame.payload_bytes)
             if len(data) == frame.payload_bytes and crc32(data) == frame.payload_crc:
-                return data[: frame.head_bytes], data[frame.head_bytes :]
+                return bytes(data[: frame.head_bytes]), bytes(data[frame.head_bytes :])
             self.refresh()
         return None
 
     def bytes_at(self, offset: int, size_bytes: int) -> bytes:
-        """Up to `size_bytes` from `offset`, through the window."""
-        index = offset - self._window_offset
-        if index < 0 or index + size_bytes > len(self._window):
-            if size_bytes > WINDOW_BYTES:
-                return self._disk.read_at(self._handle, size_bytes, offset)
-            self._load(offset)
-            index = 0
-        return self._window[index : index + size_bytes]
+        """Up to `size_bytes` from `offset`."""
+        return bytes(self._view(offset, size_bytes))
 
     def is_blank(self, offset: int) -> bool:
         """Whether the place of a frame header holds nothing but zeros, or lies behind the end."""
-        return not any(self.bytes_at(offset, FRAME_BYTES))
+        return not any(self._disk.read_at(self._handle, FRAME_BYTES, offset))
 
     def find(self, offset: int, search: Search = Search()) -> Frame | None:  # noqa: B008 - immutable
         """The first frame at or behind `offset` that the search allows."""
@@ -112,15 +106,21 @@ class Tape:
             offset += len(chunk)
         return end
 
-    def _load(self, offset: int) -> None:
-        self._window = self._disk.read_at(self._handle, WINDOW_BYTES, offset)
-        self._window_offset = offset
-
-    def _decode(self, offset: int) -> Frame | None:
+    def _view(self, offset: int, size_bytes: int) -> memoryview:
+        """Up to `size_bytes` from `offset`, through the window unless they are larger than it."""
         index = offset - self._window_offset
-        if index < 0 or index + FRAME_BYTES > len(self._window):
+        if index < 0 or index + size_bytes > len(self._window):
+            data = memoryview(self._disk.read_at(self._handle, max(size_bytes, WINDOW_BYTES), offset))
+            if size_bytes > WINDOW_BYTES:
+                return data[:size_bytes]
+            self._window, self._window_offset = data, offset
+            index = 0
+        return self._window[index : index + size_bytes]
+
+    def _decode(self, data: memoryview, index: int, offset: int) -> Frame | None:
+        if index < 0 or index + FRAME_BYTES > len(data):
             return None
-        frame = decode_frame(self._window, index, offset)
+        frame = decode_frame(data, index, offset)
         return frame if frame and self._is_ours(frame) else None
 
     def _is_ours(self, frame: Frame) -> bool:
