@@ -10,10 +10,10 @@ of a raw field), "form" (a conversion the repair knows) and "alias" (older names
 Limits: reference protocol, E4. A field typed Raw passes through as bytes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 NOTHING = Raw()  # the default of raw fields: left out when the event is written
 
@@ -50,11 +50,19 @@ Array = Annotated[Raw, Meta(extra={"form": "array"})]
 TraceId = Annotated[str, Meta(min_length=32, max_length=36, extra={"form": "trace_id"})]
 SpanId = Annotated[str, Meta(min_length=16, max_length=16, extra={"form": "span_id"})]
 
-IMAGE_KINDS = ("apple", "elf", "jvm", "macho", "pe", "pe_dotnet", "proguard", "sourcemap", "symbolic", "wasm")
-
 
 class Clean(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Closed object: unknown keys are removed. None is left out when written."""
+
+
+class Lock(Clean):
+    """A lock that a thread holds or waits for."""
+
+    type: Text32 | int | None = None
+    address: str | None = None
+    package_name: str | None = None
+    class_name: str | None = None
+    thread_id: int | str | None = None
 
 
 class FrameData(Clean):
@@ -79,6 +87,7 @@ class Frame(Clean):
     colno: Natural | None = None
     in_app: bool | None = None
     raw_function: Text512 | None = None
+    function_id: Address | None = None
     symbol: Text256 | None = None
     package: Text256 | None = None
     platform: Text64 | None = None
@@ -95,26 +104,67 @@ class Frame(Clean):
     trust: Text64 | None = None
     lang: Text64 | None = None
     stack_start: bool | None = None
-    lock: Bag2048 = NOTHING
+    lock: Lock | None = None
     module_metadata: Bag2048 = NOTHING
     parent_index: Natural | None = None
     sample_count: Natural | None = None
 
 
 class Stack(Clean):
-    """A stack trace, outermost frame first."""
+    """A stack trace, outermost frame first. `frames` is always written, null when there are none."""
 
-    frames: list[Frame] | None = None
-    registers: Bag2048 = NOTHING
+    frames: list[Frame] | UnsetType | None = UNSET
+    registers: dict[str, Address | None] | None = None
     instruction_addr_adjustment: Text64 | None = None
     lang: Text64 | None = None
     snapshot: bool | None = None
 
 
-class Mechanism(Clean):
-    """How an exception was caught."""
+class CError(Clean):
+    """A C error number."""
 
-    type: Text128 | None = None
+    name: str | None = None
+    number: int | None = None
+
+
+class MachException(Clean):
+    """An exception of Apple's kernel."""
+
+    name: str | None = None
+    exception: int | None = None
+    code: Natural | None = None
+    subcode: Natural | None = None
+
+
+class NsError(Clean):
+    """An error of Apple's frameworks."""
+
+    domain: str | None = None
+    code: int | None = None
+
+
+class PosixSignal(Clean):
+    """A signal."""
+
+    name: str | None = None
+    number: int | None = None
+    code: int | None = None
+    code_name: str | None = None
+
+
+class MechanismMeta(Clean):
+    """What the system said about an exception."""
+
+    errno: CError | None = None
+    mach_exception: MachException | None = None
+    ns_error: NsError | None = None
+    signal: PosixSignal | None = None
+
+
+class Mechanism(Clean):
+    """How an exception was caught. `type` is always written."""
+
+    type: Text128 | UnsetType | None = UNSET
     description: Text8192 | None = None
     help_link: Text1024 | None = None
     handled: bool | None = None
@@ -124,7 +174,7 @@ class Mechanism(Clean):
     exception_id: Natural | None = None
     parent_id: Natural | None = None
     data: Bag2048 = NOTHING
-    meta: Bag2048 = NOTHING
+    meta: MechanismMeta | None = None
 
 
 class Exc(Clean):
@@ -154,7 +204,7 @@ class Thread(Clean):
     current: bool | None = None
     main: bool | None = None
     state: Text128 | None = None
-    held_locks: Bag2048 = NOTHING
+    held_locks: dict[str, Lock | None] | None = None
     stacktrace: Stack | None = None
     raw_stacktrace: Stack | None = None
 
@@ -321,20 +371,127 @@ class SdkSettings(Clean):
 
 
 class Sdk(Clean):
-    """The SDK that made the event."""
+    """The SDK that made the event. `name` and `version` are always written."""
 
-    name: Text256 | None = None
-    version: Text128 | None = None
+    name: Text256 | UnsetType | None = UNSET
+    version: Text128 | UnsetType | None = UNSET
     integrations: list[str | None] | None = None
     features: list[str | None] | None = None
     packages: list[Package | None] | None = None
     settings: SdkSettings | None = None
 
 
-class Image(msgspec.Struct, gc=False):
-    """A debug image; only its kind is looked at."""
+class NativeImage(Clean, tag_field="type"):
+    """A library or executable."""
 
-    type: Literal["apple", "elf", "jvm", "macho", "pe", "pe_dotnet", "proguard", "sourcemap", "symbolic", "wasm"]
+    arch: str | None = None
+    code_file: str | None = None
+    code_id: str | None = None
+    debug_checksum: str | None = None
+    debug_file: str | None = None
+    debug_id: str | None = None
+    image_addr: Address | None = None
+    image_size: Natural | None = None
+    image_vmaddr: Address | None = None
+
+
+class ElfImage(NativeImage, tag="elf"):
+    """Linux, Android."""
+
+
+class MachImage(NativeImage, tag="macho"):
+    """Apple systems."""
+
+
+class PeImage(NativeImage, tag="pe"):
+    """Windows."""
+
+
+class DotnetImage(NativeImage, tag="pe_dotnet"):
+    """.NET assembly."""
+
+
+class SymbolicImage(NativeImage, tag="symbolic"):
+    """Any native image in one form."""
+
+
+class WasmImage(NativeImage, tag="wasm"):
+    """WebAssembly."""
+
+
+class AppleImage(Clean, tag_field="type", tag="apple"):
+    """Apple systems, older form."""
+
+    arch: str | None = None
+    cpu_subtype: Natural | None = None
+    cpu_type: Natural | None = None
+    image_addr: Address | None = None
+    image_size: Natural | None = None
+    image_vmaddr: Address | None = None
+    name: str | None = None
+    uuid: str | None = None
+
+
+class ProguardImage(Clean, tag_field="type", tag="proguard"):
+    """A mapping of names."""
+
+    uuid: str | None = None
+
+
+class SourcemapImage(Clean, tag_field="type", tag="sourcemap"):
+    """A source map."""
+
+    code_file: str | None = None
+    debug_file: str | None = None
+    debug_id: str | None = None
+
+
+class JvmImage(Clean, tag_field="type", tag="jvm"):
+    """A source bundle."""
+
+    debug_id: str | None = None
+
+
+Image = (
+    ElfImage | MachImage | PeImage | DotnetImage | SymbolicImage | WasmImage
+    | AppleImage | ProguardImage | SourcemapImage | JvmImage
+)  # fmt: skip
+IMAGE_KINDS: dict[str, type[Clean]] = {
+    "apple": AppleImage,
+    "elf": ElfImage,
+    "jvm": JvmImage,
+    "macho": MachImage,
+    "pe": PeImage,
+    "pe_dotnet": DotnetImage,
+    "proguard": ProguardImage,
+    "sourcemap": SourcemapImage,
+    "symbolic": SymbolicImage,
+    "wasm": WasmImage,
+}
+
+
+class SystemSdk(Clean):
+    """The SDK of an operating system."""
+
+    sdk_name: str | None = None
+    version_major: Natural | None = None
+    version_minor: Natural | None = None
+    version_patchlevel: Natural | None = None
+
+
+class DebugMeta(Clean):
+    """What native frames are resolved with."""
+
+    images: Annotated[list[Image], Meta(min_length=1)] | None = None
+    sdk_info: SystemSdk | None = None
+
+
+class Problem(Clean):
+    """An entry of `errors`."""
+
+    type: Text128 | None = None
+    name: str | None = None
+    value: Any = None
 
 
 class TransactionInfo(Clean):
@@ -403,7 +560,7 @@ class Event(Clean):
     ingest_path: Array = NOTHING
     key_id: Text64 | int | None = None
     project: int | None = None
-    errors: list[Any] | None = None
+    errors: list[Problem | None] | None = None
     scraping_attempts: Array = NOTHING
     meta: Object = msgspec.field(name="_meta", default=NOTHING)
     dsc: Object = msgspec.field(name="_dsc", default=NOTHING)

@@ -171,7 +171,7 @@ def normalise_tags(event: Event, names: TagNames, remarks: Remarks) -> None:
     if pairs is None:
         _look_closely(event, remarks)
     else:
-        event.tags = pairs
+        event.tags = pairs or None
     if event.server_name is not None or event.site is not None:
         known = [pair[0] for pair in event.tags or () if pair]
         for name, value in (("server_name", event.server_name), ("site", event.site)):
@@ -187,8 +187,7 @@ def _look_closely(event: Event, remarks: Remarks) -> None:
     for given in _given_pairs(event, remarks):
         pair = _pair(given, len(pairs), remarks)
         if pair is None:
-            if given is not None:
-                pairs.append(None)
+            pairs.append(None)
             continue
         name = pair[0]
         if name is not None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from collector.digest.about import About, Invalid, NeedsRepair, Normalised
-from collector.digest.clean import EVENT, EVENT_WRITER, NOTHING, Crumb, Crumbs, Event, Excs, Image, Sdk
+from collector.digest.clean import EVENT, EVENT_WRITER, NOTHING, Crumb, Crumbs, DebugMeta, Event, Excs, Problem, Sdk
 from collector.digest.contexts import Contexts
 from collector.digest.enrich import Enrichment
 from collector.digest.fields import (
@@ -33,7 +33,7 @@ from collector.digest.stacks import Stacks, checked_bag
 from collector.digest.times import event_time, normalise_time, seconds_of
 from collector.digest.transactions import check_transaction, normalise_transaction
 from collector.digest.trim import fits, trim_raw
-from collector.digest.verified import Verified
+from collector.digest.verified import Rewritten, Verified
 
 EXTRA_BAG, EXTRA_ITEM, MODULES_BAG, CSP_BAG = (262144, 7), (16384, 7), (8192, 7), (16384, 5)
 CRUMB_BAG = (2048, 5)
@@ -50,9 +50,9 @@ class Normaliser:
         self._stacks = Stacks()
         self._contexts = Contexts()
         self._tag_names = TagNames()
-        self._sdks = Verified(Sdk, 256)
+        self._sdks = Rewritten(Sdk, _write_sdk)
         self._modules = Verified(dict[str, str | None], 256)
-        self._images = Verified(_Images, 64)
+        self._images = Rewritten(DebugMeta, msgspec.json.encode, 64)
 
     def normalise(self, payload: bytes | memoryview, about: About) -> Normalised:
         """The normalised event. Raises Invalid when the payload is no JSON object or breaks a hard rule."""
@@ -112,18 +112,18 @@ class Normaliser:
             event.transaction = event.transaction.strip() or None
 
     def _sdk(self, event: Event, about: About, remarks: Remarks) -> Sdk | None:
-        if event.sdk is NOTHING or bytes(event.sdk) == b"null":
-            event.sdk = NOTHING
-            if about.client:
-                name, _, version = about.client.partition("/")
-                event.sdk = Raw(msgspec.json.encode({"name": name, "version": version or None}))
-            return None
-        sdk: Sdk = self._sdks.get(event.sdk)
-        if not sdk.name:
-            remarks.error(("sdk", "name"), "missing_attribute")
-        if not sdk.version:
-            remarks.error(("sdk", "version"), "missing_attribute")
-        return sdk
+        if event.sdk is not NOTHING:
+            sdk, event.sdk = self._sdks.get(event.sdk)
+            if sdk is not None:
+                if not sdk.name:
+                    remarks.error(("sdk", "name"), "missing_attribute")
+                if not sdk.version:
+                    remarks.error(("sdk", "version"), "missing_attribute")
+                return sdk
+        if about.client:
+            name, _, version = about.client.partition("/")
+            event.sdk = Raw(_write_sdk(Sdk(name=name or None, version=version or None)))
+        return None
 
     def _free_form(self, event: Event, remarks: Remarks) -> None:
         if event.extra is not NOTHING:
@@ -140,15 +140,16 @@ class Normaliser:
             elif not fits(bytes(event.modules), MODULES_BAG):
                 event.modules = trim_raw(event.modules, MODULES_BAG, remarks, ["modules"])
         if event.debug_meta is not NOTHING:
-            self._images.get(event.debug_meta)
+            event.debug_meta = self._images.get(event.debug_meta)[1]
         event.csp = checked_bag(event.csp, CSP_BAG, remarks, ("csp",))
         event.template = checked_bag(event.template, CSP_BAG, remarks, ("template",))
 
 
-class _Images(msgspec.Struct):
-    """debug_meta, as far as it is looked at."""
-
-    images: list[Image] | None = None
+def _write_sdk(sdk: Sdk) -> bytes:
+    """Without its settings: they speak to the first receiver, and an upstream would infer our own address from them."""
+    return msgspec.json.encode(
+        msgspec.structs.replace(sdk, settings=None, name=sdk.name or None, version=sdk.version or None)
+    )
 
 
 def read_clean(payload: bytes | memoryview) -> Event:
@@ -184,8 +185,10 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 
 def _write_remarks(event: Event, remarks: Remarks) -> None:
     event.meta = Raw(msgspec.json.encode(remarks.tree)) if remarks.tree else NOTHING
-    if remarks.errors:
-        event.errors = [*(event.errors or []), *remarks.errors][:MAX_EVENT_ERRORS]
+    if event.errors or remarks.errors:
+        sent: list[Problem | None] = [problem for problem in event.errors or () if problem is not None and problem.type]
+        found = [Problem(*error) for error in remarks.errors]
+        event.errors = [*sent, *found][:MAX_EVENT_ERRORS] or None
 
 
 def _defaults(event: Event, about: About, remarks: Remarks) -> None:
@@ -223,6 +226,8 @@ def _breadcrumbs(event: Event, about: About, remarks: Remarks) -> None:
     if isinstance(crumbs, list):
         event.breadcrumbs = crumbs = Crumbs(crumbs)
         remarks.moved(("breadcrumbs",), ("breadcrumbs", "values"))
+    if not crumbs.values:
+        event.breadcrumbs = None
     drift = about.drift
     for index, crumb in enumerate(crumbs.values or ()):
         if crumb is None:

@@ -22,7 +22,7 @@ class Remarks:
 
     def __init__(self) -> None:
         self.tree: dict[str, Any] = {}
-        self.errors: list[dict[str, Any]] = []
+        self.errors: list[tuple[str, str, Any]] = []
 
     def __bool__(self) -> bool:
         return bool(self.tree)
@@ -50,10 +50,8 @@ class Remarks:
         shown = kept(value)
         if shown is not None:
             leaf["val"] = shown
-        entry = {"type": kind, "name": ".".join(map(str, path)), **data}
-        if shown is not None:
-            entry["value"] = shown
-        self.errors.append(entry)
+        # the published schema of events knows type, name and value; the reason stands in _meta
+        self.errors.append((kind, ".".join(map(str, path)), shown))
 
     def original(self, path: Path, value: Any) -> None:
         """The value at `path` was replaced by another; this was sent."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from collector.digest.clean import CONTEXT_KINDS, IMAGE_KINDS, Event, User
+from collector.digest.clean import CONTEXT_KINDS, IMAGE_KINDS, Event, SystemSdk, User
 from collector.digest.contexts import is_hex
 from collector.digest.remarks import Path, Remarks, cut_text
 
@@ -246,15 +246,21 @@ class Repair:
         return fixed
 
     def as_debug_meta(self, value: Any, path: Path) -> Any:
-        """Debug images of a known kind."""
+        """Debug images of a known kind; others are removed."""
         if not isinstance(value, dict):
             self._wrong("an object", value, path)
             return None
         images = value.get("images")
-        if not isinstance(images, list):
-            return {name: item for name, item in value.items() if name != "images"}
-        kept = [image for image in images if isinstance(image, dict) and image.get("type") in IMAGE_KINDS]
-        return {**value, "images": kept}
+        kept = []
+        for index, image in enumerate(images if isinstance(images, list) else ()):
+            kind = image.get("type") if isinstance(image, dict) else None
+            rule = IMAGE_KINDS.get(kind) if isinstance(kind, str) else None
+            if rule is not None:
+                place = [*path, "images", index]
+                kept.append({**self._struct(rule_of(rule), image, place, {}), "type": kind})
+        system = self.value(rule_of(SystemSdk), value.get("sdk_info"), [*path, "sdk_info"], {})
+        found = {"images": kept, "sdk_info": None if system is GONE else system}
+        return {name: part for name, part in found.items() if part} or None
 
     def as_object(self, value: Any, path: Path) -> Any:
         """An object or nothing."""

@@ -34,7 +34,10 @@ class Stacks:
             if isinstance(exceptions, list):
                 event.exception = exceptions = Excs(exceptions)
                 remarks.moved(("exception",), ("exception", "values"))
-            self._exceptions(event, exceptions.values or [], remarks)
+            if exceptions.values:
+                self._exceptions(event, exceptions.values, remarks)
+            else:
+                event.exception = None
         if event.stacktrace is not None:
             self._stack(event.stacktrace, remarks, ("stacktrace",))
         threads = event.threads
@@ -42,6 +45,8 @@ class Stacks:
             if isinstance(threads, list):
                 event.threads = threads = Threads(threads)
                 remarks.moved(("threads",), ("threads", "values"))
+            if not threads.values:
+                event.threads = None
             for index, thread in enumerate(threads.values or ()):
                 if thread is not None:
                     self._both(thread, remarks, ("threads", "values", index))
@@ -59,6 +64,9 @@ class Stacks:
                 continue
             if exception.mechanism is not None:
                 mechanism = exception.mechanism
+                if not mechanism.type:
+                    mechanism.type = None
+                    remarks.error(("exception", "values", index, "mechanism", "type"), "missing_attribute")
                 if mechanism.data is not NOTHING:
                     mechanism.data = checked_bag(
                         mechanism.data, VARS_BAG, remarks, ("exception", "values", index, "mechanism", "data")

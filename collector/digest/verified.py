@@ -4,7 +4,8 @@ The memo holds bytes that were seen to be well-typed, bounded by number and by t
 source lines costs a third of decoding them.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -40,6 +41,32 @@ class Verified:
         return found
 
 
-def is_null(raw: Raw) -> bool:
-    """Whether a raw field is absent or null."""
-    return raw is NOTHING or bytes(raw) == b"null"
+class Rewritten(Generic[T]):
+    """Parts that are written anew from their typed form, so that nulls and empty parts are gone. `write`: how."""
+
+    def __init__(self, kind: type[T], write: Callable[[T], bytes], capacity: int = 256) -> None:
+        self._seen: dict[bytes, tuple[T, Raw]] = {}
+        self._write = write
+        self._decode = msgspec.json.Decoder(kind | None).decode
+        self._capacity = capacity
+
+    def get(self, raw: Raw) -> tuple[T | None, Raw]:
+        """The decoded part and its bytes; (None, NOTHING) for null and {}. Raises NeedsRepair."""
+        data = bytes(raw)
+        known = self._seen.get(data)
+        if known is not None:
+            return known
+        try:
+            found = self._decode(data)
+        except msgspec.MsgspecError:
+            raise NeedsRepair from None
+        if found is None:
+            return None, NOTHING
+        written = self._write(found)
+        if written == b"{}":
+            return None, NOTHING
+        if len(data) <= MAX_PART_BYTES:
+            if len(self._seen) >= self._capacity:
+                self._seen.clear()
+            self._seen[data] = found, Raw(written)
+        return found, Raw(written)
