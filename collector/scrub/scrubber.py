@@ -5,16 +5,18 @@ from typing import Any
 import msgspec
 
 from collector.errors import ProtocolError
+from collector.scrub.attachment import scrub_attachment
 from collector.scrub.defaults import advanced_program, default_program, hash_key
-from collector.scrub.places import Place, root_place
+from collector.scrub.places import STRING, Place, root_place
 from collector.scrub.scan import can_scan, scan_event, scanner
 from collector.scrub.schema import SCHEMAS
 from collector.scrub.settings import ScrubSettings
 from collector.scrub.spans import Fallback
-from collector.scrub.text import Keys
+from collector.scrub.text import Keys, scrub_text
 from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
-NOTED_KINDS = frozenset(("event", "transaction", "feedback", "replay_event", "span"))  # items that carry `_meta`
+EVENT_KINDS = frozenset(("event", "transaction", "feedback", "replay_event"))
+NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 
 class Scrubber:
@@ -24,6 +26,7 @@ class Scrubber:
         self._advanced = advanced_program(settings)
         self._default = default_program(settings)
         self._keys = Keys(hash_key(settings))
+        self._scrub_attachments = settings.attachments
         self._graphql = settings.scrub_data and settings.scrub_defaults
         self._roots: dict[str, list[Place]] = {}
         self._scanner = scanner(settings) if self._default and not self._advanced and can_scan(settings) else None
@@ -32,28 +35,57 @@ class Scrubber:
     def event(self, payload: bytes) -> bytes:
         """A normalised event or transaction as JSON, scrubbed, `_meta` remarks merged in Sentry's format.
 
-        Raises ProtocolError (reason invalid_json) when the payload is not JSON.
+        Where nothing can need scrubbing the payload comes back as it is, unparsed. Raises ProtocolError (reason
+        invalid_json) when the payload is not JSON.
         """
         if self.idle:
             return payload
         if self._scanner is None:
-            return self._walked(payload, "event")
+            return self.walked(payload, "event")
         try:
             return scan_event(payload, self._scanner, self._places("event")[0])
         except Fallback:
-            return self._walked(payload, "event")
+            return self.walked(payload, "event")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(400, "payload is not JSON", "invalid_json") from error
 
-    def _walked(self, payload: bytes, kind: str) -> bytes:
+    def text(self, data: bytes, kind: str) -> bytes:
+        """Any other item, scrubbed. `kind`: the item type when it is JSON (log, span, session, ...), else "text".
+
+        Remarks are kept for kinds that carry `_meta`. Raises ProtocolError when a JSON kind is not JSON.
+        """
+        if self.idle:
+            return data
+        if kind == "text":
+            return self._plain(data)
+        return self.event(data) if kind in EVENT_KINDS else self.walked(data, kind)
+
+    def attachment(self, data: bytes, name: str) -> bytes:
+        """An attachment after the rules that name it, and after default scrubbing when the settings ask for that."""
+        fresh = scrub_attachment(data, name, self._advanced, self._keys) if self._advanced else data
+        return self.text(fresh, "text") if self._scrub_attachments and b"\x00" not in fresh else fresh
+
+    def walked(self, payload: bytes, kind: str) -> bytes:
+        """The deep walk over any JSON item; `event` takes it when rules need it. Raises ProtocolError."""
         item = decode(payload)
-        changed = kind == "event" and self._graphql and isinstance(item, dict) and scrub_graphql(item)
+        if kind in EVENT_KINDS and self._graphql and isinstance(item, dict):
+            scrub_graphql(item)
         for root in self._places(kind):
             found = scrub_decoded(item, root)
-            changed = changed or bool(found)
             if kind in NOTED_KINDS and isinstance(item, dict):
                 merge_entries(item, found)
         return msgspec.json.encode(item)
+
+    def _plain(self, data: bytes) -> bytes:
+        """Plain text: line by line, because a rule may take a whole text; keys of several lines first."""
+        text = data.decode("utf-8", "surrogateescape")
+        for root in self._places("json"):
+            steps = root.key("", STRING).steps
+            blocks = tuple(step for step in steps if step.rule.id.startswith("@pemkey"))
+            if blocks and "-----BEGIN" in text:
+                text = scrub_text(text, blocks, {}, self._keys) or ""
+            text = "\n".join(scrub_text(line, steps, {}, self._keys) or "" for line in text.split("\n"))
+        return text.encode("utf-8", "surrogateescape")
 
     def _places(self, kind: str) -> list[Place]:
         roots = self._roots.get(kind)

@@ -100,8 +100,8 @@ class Selector(NamedTuple):
 
 
 def _path_matches(path: tuple[Part, ...], steps: Sequence[Step], pii: int) -> bool:
-    if len(path) > len(steps) - 1:
-        return False
+    if len(path) > len(steps) - (path[0].kind != "type"):
+        return False  # only a type can speak of the whole item
     at = len(steps)
     for position in range(len(path) - 1, -1, -1):
         at -= 1

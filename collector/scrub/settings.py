@@ -20,4 +20,4 @@ class ScrubSettings(Settings):
     rules: Annotated[dict[str, dict[str, Any]], Help("advanced rules by name: {type, redaction, ...}")] = {}
     vars: Annotated[dict[str, str], Help("hash_key: the key of the methods hash and pseudonymise")] = {}
     applications: Annotated[dict[str, list[str]], Help('selectors and their rules: "$user.email" = ["@hash"]')] = {}
-    attachments: Annotated[bool, Help("scrub text attachments too, length kept")] = False
+    attachments: Annotated[bool, Help("scrub text attachments too, line by line")] = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.scrub.meta import Path, Tree, child, entry_at, set_entry
 from collector.scrub.places import ARRAY, KIND_OF, OBJECT, STRING, Place
-from collector.scrub.rules import FILTERED
+from collector.scrub.rules import FILTERED, REMOVED
 from collector.scrub.text import removed, scrub_text
 
 MAX_DEPTH = 200
@@ -33,11 +33,15 @@ class Walk:
             removed(place.drops[0], entry)
             self.found[path] = entry
             return None
-        if len(path) < MAX_DEPTH:
-            if isinstance(value, dict):
-                self.object(value, place, path)
-            elif isinstance(value, list):
-                self.array(value, place, path)
+        if not isinstance(value, dict | list):
+            return value
+        if len(path) >= MAX_DEPTH:
+            self.found[path] = {**self.entry(path), "rem": [["!limit", REMOVED]]}
+            return None  # too deep to look into, so not kept
+        if isinstance(value, dict):
+            self.object(value, place, path)
+        else:
+            self.array(value, place, path)
         return value
 
     def entry(self, path: Path) -> dict[str, Any]:

@@ -1,0 +1,254 @@
+"""What default scrubbing takes out of an event, and what it leaves. Observed values: reference page, F2 and F3."""
+
+import json
+from typing import Any
+
+import pytest
+
+from collector.scrub import Scrubber, ScrubSettings
+
+DEFAULT = Scrubber(ScrubSettings())
+WITH_IPS = Scrubber(ScrubSettings(scrub_ip_addresses=True))
+
+
+def scrubbed(event: dict[str, Any], scrubber: Scrubber = DEFAULT) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(scrubber.event(json.dumps(event).encode()))
+    return result
+
+
+def value_of(key: str, value: Any, scrubber: Scrubber = DEFAULT) -> Any:
+    return scrubbed({"extra": {key: value}}, scrubber)["extra"][key]
+
+
+def names(text: str) -> list[str]:
+    return text.split()
+
+
+FILTERED_KEYS = names(
+    "token my_token tokenizer max_tokens gen_ai.usage.tokens auth author authority oauth Authorization secretary "
+    "client_secret password_reset_at passwd mysql_pwd otp two_factor credentials api_key apiKey x-api-key "
+    "private_key_id a_password_here two-factor MYSQL_PWD"
+)
+KEPT_KEYS = names(
+    "key access_key accessKeyId pwd passphrase totp session sessionid cookie csrf jwt bearer signature ssn "
+    "credit_card cvv pin DSN email phone username"
+)
+
+
+@pytest.mark.parametrize("key", FILTERED_KEYS)
+def test_values_of_sensitive_keys_are_filtered(key: str) -> None:
+    assert value_of(key, "abc") == "[Filtered]"
+
+
+@pytest.mark.parametrize("key", [*KEPT_KEYS, "api key"])
+def test_values_of_other_keys_stay(key: str) -> None:
+    assert value_of(key, "abc") == "abc"
+
+
+@pytest.mark.parametrize("value", [42, 1.5, [1], {"a": 1}])
+def test_other_values_of_sensitive_keys_are_removed_with_a_remark(value: Any) -> None:
+    event = scrubbed({"extra": {"password": value}})
+    assert event["extra"]["password"] is None
+    assert event["_meta"]["extra"]["password"][""] == {"rem": [["@password:filter", "x"]]}
+
+
+@pytest.mark.parametrize("value", [True, False, None, "", "true", "false", "null", "undefined", "[Filtered]"])
+def test_values_that_hold_nothing_stay(value: Any) -> None:
+    event = scrubbed({"extra": {"password": value}})
+    assert event == {"extra": {"password": value}}
+
+
+TEXTS = {
+    "4111111111111112": "[Filtered]",
+    "3530111333300000": "3530111333300000",
+    "371449635398431": "[Filtered]",
+    "1453843029218310": "1453843029218310",
+    "x4111111111111111": "x4111111111111111",
+    "000-12-3456": "[Filtered]",
+    "GB82 WEST 1234 5698 7654 32": "GB82 WEST 1234 5698 7654 32",
+    "to GB82WEST12345698765432 now": "to [Filtered] now",
+    "Basic dXNlcjpwdw==": "Basic dXNlcjpwdw==",
+    "Bearer abc.def": "[Filtered]",
+    "say bearer abc now": "say [Filtered] now",
+    "author bob": "[Filtered]",
+    "secret sauce": "[Filtered]",
+    "password is x": "[Filtered]",
+    "the token: abc": "[Filtered]",
+    "the token abc": "the token abc",
+    "postgres://user:pw@host/db": "postgres://user:[Filtered]@host/db",
+    "{'a': 'pg://m:p@h'} redis://r:f@h:1/0": "{'a': 'pg://m:[Filtered]@h'} redis://r:[Filtered]@h:1/0",
+    "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----": (
+        "-----BEGIN RSA PRIVATE KEY-----\n[Filtered]\n-----END RSA PRIVATE KEY-----"
+    ),
+    "mail bob@example.com": "mail bob@example.com",
+    "/home/bob/x": "/home/bob/x",
+    "1.2.3.4": "1.2.3.4",
+    '{"password":"x"}': "[Filtered]",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS.items())
+def test_texts_are_scrubbed_as_observed(text: str, expected: str) -> None:
+    assert value_of("v", text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.2.3.4.5", "[ip].5"),
+        ("10.0.0.1:8080", "[ip]:8080"),
+        ("::1", "[ip]"),
+        ("2001:db8::1", "2001:[ip]"),
+        ("12:34:56", "12:34:56"),
+        ("1.2.3", "1.2.3"),
+    ],
+)
+def test_addresses_in_texts_are_scrubbed_when_asked(text: str, expected: str) -> None:
+    assert value_of("v", text, WITH_IPS) == expected
+
+
+def test_fields_known_to_hold_addresses_are_removed_when_asked() -> None:
+    event = {
+        "user": {"ip_address": "not even one", "id": "7"},
+        "sdk": {"client_ip": "x", "name": "y"},
+        "request": {"env": {"REMOTE_ADDR": "x"}, "headers": [["User-Agent", "127.0.0.1"], ["X-Ip", "10.0.0.1"]]},
+        "spans": [{"sentry_tags": {"user.ip": "1.1.1.1"}}],
+    }
+    after = scrubbed(event, WITH_IPS)
+    assert after["user"] == {"ip_address": None, "id": "7"}
+    assert after["sdk"] == {"client_ip": None, "name": "y"}
+    assert after["request"]["env"] == {"REMOTE_ADDR": None}
+    assert after["request"]["headers"] == [["User-Agent", "127.0.0.1"], ["X-Ip", "[ip]"]]
+    assert after["spans"][0]["sentry_tags"] == {"user.ip": None}
+
+
+def test_fields_that_issues_hang_on_are_never_touched() -> None:
+    frame = {"filename": "/secret/x.py", "abs_path": "/secret/x.py", "function": "auth", "context_line": "password=1"}
+    event = {
+        "exception": {"values": [{"type": "AuthError", "value": "password 4111111111111111", "stacktrace": {}}]},
+        "stacktrace": {"frames": [frame]},
+        "debug_meta": {"images": [{"type": "elf", "code_file": "/secret/lib.so", "debug_id": "password"}]},
+        "transaction": "/auth/token",
+        "release": "secret@1.0",
+        "tags": [["auth", "password"]],
+        "culprit": "secret",
+        "fingerprint": ["password"],
+        "logger": "auth",
+    }
+    assert scrubbed(event) == event
+
+
+def test_the_message_keeps_its_words_and_loses_what_names_a_person() -> None:
+    text = "password of bob@example.com, card 4111 1111 1111 1111, 123-45-6789, DE89370400440532013000, bearer x.y"
+    expected = "password of [email], card [creditcard], [us-ssn], [iban], Bearer [token]"
+    event = scrubbed({"logentry": {"message": "password of %s", "formatted": text, "params": ["my secret"]}})
+    assert event["logentry"] == {"message": "password of %s", "formatted": expected, "params": ["[Filtered]"]}
+
+
+def test_remarks_count_utf8_bytes_and_the_length_counts_characters() -> None:
+    event = scrubbed({"extra": {"x": "é 4111 1111 1111 1111 ok"}})
+    assert event["extra"]["x"] == "é [Filtered] ok"
+    assert event["_meta"] == {"extra": {"x": {"": {"rem": [["@creditcard:filter", "s", 3, 13]], "len": 24}}}}
+
+
+def test_earlier_remarks_are_kept_and_moved() -> None:
+    event = {
+        "extra": {"x": "4111111111111111 and more..."},
+        "_meta": {"extra": {"x": {"": {"rem": [["!limit", "s", 25, 28]], "len": 900}}}},
+    }
+    after = scrubbed(event)
+    assert after["extra"]["x"] == "[Filtered] and more..."
+    assert after["_meta"]["extra"]["x"][""] == {
+        "rem": [["@creditcard:filter", "s", 0, 10], ["!limit", "s", 19, 22]],
+        "len": 900,
+    }
+
+
+def test_original_values_in_meta_are_scrubbed_like_their_fields() -> None:
+    event = {"extra": {"a": None}, "_meta": {"extra": {"a": {"": {"err": ["invalid_data"], "val": "my password"}}}}}
+    assert scrubbed(event)["_meta"]["extra"]["a"][""] == {"err": ["invalid_data"], "val": "[Filtered]"}
+
+
+def test_pairs_are_read_as_keys_and_values_wherever_they_stand() -> None:
+    pairs = [["secret", "A1"], ["name", "my_password"], ["name", "abc"]]
+    event = {"request": {"headers": pairs, "query_string": pairs}, "extra": {"h": pairs}}
+    expected = [["secret", "[Filtered]"], ["name", "[Filtered]"], ["name", "abc"]]
+    after = scrubbed(event)
+    assert after["request"] == {"headers": expected, "query_string": expected}
+    assert after["extra"] == {"h": expected}
+    assert after["_meta"]["request"]["headers"]["0"]["1"][""]["len"] == 2
+
+
+def test_sensitive_cookies_are_filtered_in_cookies_and_in_span_data() -> None:
+    data = {"http.request.header.cookie": "session=abc, language=en", "http.request.header.cookie.csrf": "x"}
+    event = {
+        "request": {"cookies": [["session", "a"], ["PHPSESSID", "b"], ["lang", "en"]]},
+        "contexts": {"response": {"cookies": [["su", "c"]]}, "trace": {"data": dict(data)}},
+        "spans": [{"data": dict(data)}],
+    }
+    after = scrubbed(event)
+    expected = {
+        "http.request.header.cookie": "session=[Filtered], language=en",
+        "http.request.header.cookie.csrf": "[Filtered]",
+    }
+    assert after["request"]["cookies"] == [["session", "[Filtered]"], ["PHPSESSID", "[Filtered]"], ["lang", "en"]]
+    assert after["contexts"]["response"]["cookies"] == [["su", "[Filtered]"]]
+    assert after["contexts"]["trace"]["data"] == expected
+    assert after["spans"][0]["data"] == expected
+
+
+def test_known_contexts_stay_and_custom_ones_are_scrubbed() -> None:
+    contexts = {"os": {"name": "auth"}, "device": {"model": "secret"}, "mine": {"note": "secret"}, "secret": {"a": 1}}
+    after = scrubbed({"contexts": contexts})["contexts"]
+    assert after == {**contexts, "mine": {"note": "[Filtered]"}, "secret": None}
+
+
+def test_prompts_keep_their_words_and_token_counts_stay() -> None:
+    data = {"gen_ai.prompt": "my password, bob@example.com", "gen_ai.usage.input_tokens": 12}
+    assert scrubbed({"spans": [{"data": data}]})["spans"][0]["data"] == {
+        "gen_ai.prompt": "my password, [email]",
+        "gen_ai.usage.input_tokens": 12,
+    }
+
+
+def test_graphql_variables_and_what_the_answer_repeats_of_them_are_blanked() -> None:
+    event = {
+        "request": {"api_target": "graphql", "data": {"query": "q", "variables": {"name": "bob"}}},
+        "contexts": {"response": {"type": "response", "data": {"data": {"user": {"name": "bob", "age": 3}}}}},
+    }
+    after = scrubbed(event)
+    assert after["request"]["data"]["variables"] == {"name": "[Filtered]"}
+    assert after["contexts"]["response"]["data"] == {"data": {"user": {"name": "[Filtered]", "age": 3}}}
+
+
+F = "[Filtered]"
+WORDS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({"sensitive_fields": ["myStuff"]}, {"MYSTUFF": "x"}, {"MYSTUFF": F}),
+    ({"sensitive_fields": ["", " "]}, {"a": "x"}, {"a": "x"}),
+    ({"sensitive_fields": ["gärbage'"]}, {"GÄRBAGE'": "x"}, {"GÄRBAGE'": F}),
+    ({"sensitive_fields": ["session_key"]}, {"q": "SELECT session_key"}, {"q": F}),
+    ({"sensitive_fields": ["vars", "1"]}, {"vars": "x", "a1": "y", "b": 1}, {"vars": F, "a1": F, "b": 1}),
+    ({"safe_fields": ["GITHUB_TOKEN"]}, {"github_token": "a", "token": "b"}, {"github_token": "a", "token": F}),
+    ({"safe_fields": ["extra.a.**"]}, {"a": {"b": "password"}, "c": "auth"}, {"a": {"b": "password"}, "c": F}),
+    ({"safe_fields": ["auth"]}, {"auth": {"password": "x", "n": 1}}, {"auth": {"password": F, "n": 1}}),
+    ({"safe_fields": ["do not ,./<>?"]}, {"do not ,./<>?": "password"}, {"do not ,./<>?": "password"}),
+    ({"scrub_data": False}, {"password": "x"}, {"password": "x"}),
+    ({"scrub_defaults": False, "sensitive_fields": ["b"]}, {"auth": "x", "b": "y"}, {"auth": "x", "b": F}),
+]
+
+
+@pytest.mark.parametrize(("settings", "extra", "expected"), WORDS)
+def test_settings_add_and_protect_fields(settings: Any, extra: Any, expected: Any) -> None:
+    assert scrubbed({"extra": extra}, Scrubber(ScrubSettings(**settings)))["extra"] == expected
+
+
+def test_an_event_with_nothing_to_hide_keeps_its_bytes() -> None:
+    payload = b'{"extra" : {"n": 1.10, "big": 123456789012345678901234567890}, "tags": [["a", "b"]]}'
+    assert DEFAULT.event(payload) == payload
+
+
+def test_everything_but_the_secret_keeps_its_bytes() -> None:
+    payload = b'{"extra" : {"n": 1.10, "password" : "x", "e": 1E2} , "release":"1" }'
+    head, _, tail = DEFAULT.event(payload).partition(b'"[Filtered]"')
+    assert head == b'{"extra" : {"n": 1.10, "password" : '
+    assert tail.startswith(b', "e": 1E2} , "release":"1" ,"_meta":{')
