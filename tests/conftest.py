@@ -10,7 +10,9 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With COLLECTOR_FORBID_SKIPS=1 (CI, which installs what tests need) a skip is a failure."""
     report = yield
     if report.skipped and os.environ.get("COLLECTOR_FORBID_SKIPS") == "1" and not hasattr(report, "wasxfail"):

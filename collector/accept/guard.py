@@ -1,0 +1,230 @@
+"""Guarded: uvicorn's httptools protocol with what it lacks: deadlines, a header cap, connection caps, a bounded drain.
+
+One timer a connection. It looks at the deadline of the current phase when it fires and sleeps on when that moved, so a
+request costs a few attribute writes and no timer of its own. Phases: idle (keep-alive), head, body (its time grows with
+what has arrived at the minimum rate), answering (no deadline: the client waits for us), drain (the answer went out
+before the whole body came in). Source of the need: uvicorn 0.54 has no header or body deadline and takes 64 MiB of
+headers; a client that closes right after its last byte must not lose its envelope.
+"""
+
+import asyncio
+import resource
+from collections import Counter
+from math import inf
+from typing import Any, ClassVar
+
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from collector.accept.settings import IngestSettings
+
+EXCHANGE = "collector.exchange"
+_IDLE, _HEAD, _BODY, _ANSWER = range(4)
+MAX_PAUSE_SECONDS = 2.0
+SPARE_FILES = 256  # file descriptors kept for spool, stores and outgoing connections
+
+
+class Guarded(HttpToolsProtocol):
+    """`settings` and `addresses` are class attributes of the subclass that `guarded` makes."""
+
+    settings: ClassVar[IngestSettings] = IngestSettings()
+    addresses: ClassVar["Counter[str]"] = Counter()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._phase = _IDLE
+        self._deadline = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._head_bytes = self._body_bytes = self._chunk_bytes = 0
+        self._body_from = 0.0
+        self._drain_bytes = 0
+        self._refusal = 400
+        self._peer = ""
+        super().connection_made(transport)
+        peer = self.client[0] if self.client else ""
+        limit = self.settings.max_connections_per_address
+        if len(self.connections) > self.settings.max_connections or (limit and self.addresses[peer] >= limit):
+            transport.abort()
+            return
+        self._peer = peer
+        self.addresses[peer] += 1
+        self._deadline = self.loop.time() + self.settings.header_timeout
+        self._timer = self.loop.call_at(self._deadline, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self.addresses[self._peer] -= 1
+            if self.addresses[self._peer] <= 0:
+                del self.addresses[self._peer]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        size = self._chunk_bytes = len(data)
+        phase = self._phase
+        if phase == _IDLE or phase == _HEAD:
+            self._head_bytes += size
+            super().data_received(data)
+            if self._phase == _HEAD and self._head_bytes > self.settings.max_http_header_bytes:
+                self._refuse(431)
+            return
+        if phase == _BODY:
+            self._body_bytes += size
+            if self.cycle.response_complete and self._body_bytes > self._drain_bytes:
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # behind a body in the same chunk only what comes after it counts
+        self._head_bytes = self._chunk_bytes if self._phase == _IDLE else 0
+        self._phase = _HEAD
+        self._deadline = self.loop.time() + self.settings.header_timeout
+
+    def on_headers_complete(self) -> None:
+        if self._head_bytes > self.settings.max_http_header_bytes and self._exact_head() > int(
+            self.settings.max_http_header_bytes
+        ):
+            self._refusal = 431
+            raise ValueError  # httptools turns it into a parser error, which ends in send_400_response
+        super().on_headers_complete()
+        self.scope["extensions"] = {EXCHANGE: Exchange(self, self.cycle)}  # type: ignore[typeddict-item]
+        self._phase = _BODY
+        self._body_bytes = 0
+        self._drain_bytes = 2**20
+        now = self._body_from = self.loop.time()
+        self._deadline = now + self.settings.body_timeout
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._phase = _ANSWER
+        self._deadline = inf
+        if self.cycle.response_complete:
+            self._rest()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._phase == _ANSWER:
+            self._rest()
+        elif self._phase == _BODY:
+            self._body_from = inf
+            self._deadline = self.loop.time() + self.settings.drain_timeout
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal)
+
+    def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # an answer is under way: nothing may be put in front of it
+            return
+        self.transport.write(STATUS_LINE[status] + _REFUSALS[status])
+        self.transport.close()
+
+    def _rest(self) -> None:
+        self._phase = _IDLE
+        self._head_bytes = 0
+        self._deadline = self.loop.time() + self.settings.keep_alive_timeout
+
+    def _exact_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _look(self) -> None:
+        """The timer fired: close, or sleep until the deadline that holds now."""
+        now = self.loop.time()
+        due = self._deadline
+        if self._phase == _BODY and self._body_from != inf:
+            due = self._body_from + self.settings.body_timeout + self._body_bytes / self.settings.min_body_rate_bytes
+        if self.flow.read_paused:  # we do not read at the moment: not the client's fault
+            due = inf
+        if due <= now:
+            if self._phase == _IDLE:
+                self.transport.close()
+            else:
+                self._late()
+            return
+        # a new phase may be due sooner than the one this timer was set for: look at least that often
+        pause = min(due - now, self.settings.header_timeout / 4, MAX_PAUSE_SECONDS)
+        self._timer = self.loop.call_later(max(pause, 0.01), self._look)
+
+    def _late(self) -> None:
+        cycle = self.cycle
+        if self._phase == _HEAD:
+            self._refuse(408)
+            return
+        if not cycle.response_started:
+            cycle.disconnected = True  # the app gets http.disconnect and answers nothing any more
+            cycle.message_event.set()
+            self.transport.write(STATUS_LINE[408] + _REFUSALS[408])
+        self.transport.close()
+
+
+class Exchange:
+    """What a request may ask of its connection; found in scope["extensions"][EXCHANGE]."""
+
+    __slots__ = ("_connection", "_cycle")
+
+    def __init__(self, connection: Guarded, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+
+    def rest_of_body(self) -> bytes | None:
+        """After http.disconnect: the unread rest when the whole body had arrived before, else None."""
+        return None if self._cycle.more_body else bytes(self._cycle.body)
+
+    def allow_drain(self, max_bytes: int) -> None:
+        """How much of a refused body is read and thrown away before the connection is closed."""
+        self._connection._drain_bytes = max_bytes
+
+
+def _refusal(detail: str) -> bytes:
+    body = b'{"detail":"%s"}' % detail.encode()
+    return (
+        b"content-type: application/json\r\naccess-control-allow-origin: *\r\nconnection: close\r\n"
+        b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    )
+
+
+_REFUSALS = {
+    400: _refusal("invalid HTTP request"),
+    408: _refusal("the request took too long"),
+    431: _refusal("request head too large, see max_http_header_bytes"),
+}
+
+
+def guarded(settings: IngestSettings) -> type[Guarded]:
+    """A protocol class with these settings, for uvicorn's `http=`."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft != resource.RLIM_INFINITY and soft - SPARE_FILES < settings.max_connections:
+        settings = msgspec.structs.replace(settings, max_connections=max(64, soft - SPARE_FILES))
+    return type("GuardedHere", (Guarded,), {"settings": settings, "addresses": Counter()})
+
+
+def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float = 5.0) -> uvicorn.Config:
+    """uvicorn's configuration for an app; reasons in the reference figures: each default that is changed here costs
+    time, memory or an endless stop."""
+    return uvicorn.Config(
+        app,
+        http=guarded(settings),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="error",  # below it there is a line per broken request
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=2048,
+        timeout_keep_alive=int(settings.keep_alive_timeout),
+        timeout_graceful_shutdown=max(1, int(graceful_seconds)),
+    )
