@@ -253,7 +253,7 @@ ALL = FilterSettings(
     csp_disallowed_sources=["x"], client_ips=["10.0.0.1"], releases=["x"], error_messages=["x"], localhost=True,
     browser_extensions=True, legacy_browsers=["default"], web_crawlers=True, ignore_transactions=["x"],
 )  # fmt: skip
-ODD: list[Any] = [None, 1, "x", [], [1, [2, 3]], {}, {"values": [None, 1, {"stacktrace": {"frames": [1, None]}}]}]
+ODD: list[Any] = [None, 1, "q", [], [1, [2, 3]], {}, {"values": [None, 1, {"stacktrace": {"frames": [1, None]}}]}]
 
 
 @pytest.mark.parametrize("value", ODD)

@@ -43,7 +43,7 @@ def holds(text: str, event: dict[str, Any] = EVENT, client_ip: str = "10.1.2.3")
 @pytest.mark.parametrize(
     "text",
     [
-        'exception.type == "ConfigError"', "exception.value matches 'bad config*'", 'exception.values.type == "ValueError"',
+        'exception.type == "ConfigError"', "exception.value matches 'bad *'", 'exception.values.type == "ValueError"',
         'release < "2.10.0"', 'release >= "2.9"', 'release matches "shop@*"', 'release.package == "shop"',
         'level != "fatal"', 'platform in ["ruby", "python"]', 'tags.customer == "acme"', 'tags."my key" == "v"',
         'tags.device.family == "phone"', 'request.headers.user-agent matches "curl/*"', 'user.geo.country_code == "DE"',
@@ -75,10 +75,10 @@ def test_conditions_that_do_not_hold(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "column 1"), ("release", "column 8.*operator"), ("release == ", "column 12"), ("colour == 1", "unknown field"),
+        ("", "column 1"), ("release", "column 8.*operator"), ("release == ", "column 12"), ("colour == 1", "unknown"),
         ('level == "a" level', "column 14.*expected"), ("(level == 'a'", r"expected \)"), ("level == [1, ]x", "column"),
         ("level ~ 1", "column 7"), ("level matches '['", r"glob '\['"), ("client_ip in ['x']", "x"),
-        ("release < 'no version'", "not a release"), ("level in [[1]]", "column"), ("not " * 200 + "level == 1", "nested"),
+        ("release < 'no version'", "not a release"), ("level in [[1]]", "column"), ("not " * 99 + "level == 1", "nest"),
     ],
 )  # fmt: skip
 def test_broken_conditions_are_refused_with_column_and_reason(text: str, reason: str) -> None:
@@ -86,6 +86,7 @@ def test_broken_conditions_are_refused_with_column_and_reason(text: str, reason:
         compile_condition(parse_condition(text))
 
 
+ERRORS = "event.exception.values"
 TABLES: list[tuple[dict[str, Any], bool]] = [
     ({"op": "eq", "name": "event.platform", "value": "PYTHON", "options": {"ignoreCase": True}}, True),
     ({"op": "eq", "name": "event.platform", "value": "PYTHON"}, False),
@@ -94,9 +95,9 @@ TABLES: list[tuple[dict[str, Any], bool]] = [
     ({"op": "and", "inner": []}, True),
     ({"op": "or", "inner": []}, False),
     ({"op": "not", "inner": {"op": "or", "inner": []}}, True),
-    ({"op": "any", "name": "event.exception.values", "inner": {"op": "eq", "name": "ty", "value": "ConfigError"}}, True),
-    ({"op": "all", "name": "event.exception.values", "inner": {"op": "eq", "name": "ty", "value": "ConfigError"}}, False),
-    ({"op": "all", "name": "event.exception.values", "inner": {"op": "glob", "name": "ty", "value": ["*Error"]}}, True),
+    ({"op": "any", "name": ERRORS, "inner": {"op": "eq", "name": "ty", "value": "ConfigError"}}, True),
+    ({"op": "all", "name": ERRORS, "inner": {"op": "eq", "name": "ty", "value": "ConfigError"}}, False),
+    ({"op": "all", "name": ERRORS, "inner": {"op": "glob", "name": "ty", "value": ["*Error"]}}, True),
     ({"op": "any", "name": "event.nothing", "inner": {"op": "and", "inner": []}}, False),
     ({"op": "release", "name": "event.release", "comparator": "lte", "value": "2.9.0"}, True),
     ({"op": "release", "name": "event.environment", "comparator": "lt", "value": "9"}, False),
