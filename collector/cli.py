@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from collector import __version__
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
+from collector.tools import add_tools
 
 DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
@@ -137,19 +138,22 @@ def status(args: argparse.Namespace) -> int:
 
 def query(args: argparse.Namespace) -> int:
     """Answer one SQL query over the stored events."""
+    config = _config(args)
+    _run_query(config, sys.stdin.read() if args.sql == "-" else args.sql, args.format, sys.stdout.buffer)
+    return DONE
+
+
+def _run_query(config: Config, sql: str, format: str, out: IO[bytes]) -> None:
     from collector.offline import query_sources
     from collector.query.adhoc import Limits, run
 
-    config = _config(args)
-    sql = sys.stdin.read() if args.sql == "-" else args.sql
     with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
-        verdict = run(sql, sources, Limits.of(config.query), args.format, sys.stdout.buffer)
-    sys.stdout.flush()
+        verdict = run(sql, sources, Limits.of(config.query), format, out)
+    out.flush()
     if verdict.truncated:
         print(f"collector: only the first {verdict.rows} rows (query.max_rows)", file=sys.stderr)
     for name in verdict.skipped:
         print(f"collector: segment {name} could not be read and is left out", file=sys.stderr)
-    return DONE
 
 
 def parser() -> Parser:
@@ -178,6 +182,7 @@ def parser() -> Parser:
     sub = add("query", query)
     sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
     sub.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    add_tools(add, _config, lambda config, sql, out: _run_query(config, sql, "json", out))
     return top
 
 
