@@ -33,28 +33,41 @@ class Users:
     def add(self, cursor: sqlite3.Cursor, occurrences: Sequence[Occurrence]) -> None:
         """Counts the users of these occurrences."""
         pairs = {(one.issue_id, one.user) for one in occurrences if one.user}
-        for pair in pairs - self._recent.keys():
-            self._add(cursor, *pair)
+        by_issue: dict[int, list[int]] = {}
+        for issue_id, user in pairs - self._recent.keys():
+            by_issue.setdefault(issue_id, []).append(user)
+        for issue_id, users in by_issue.items():
+            self._add(cursor, issue_id, users)
         for pair in pairs:
             self._recent[pair] = None
             self._recent.move_to_end(pair)
         while len(self._recent) > MAX_RECENT_PAIRS:
             self._recent.popitem(last=False)
 
-    def _add(self, cursor: sqlite3.Cursor, issue_id: int, user: int) -> None:
+    def _add(self, cursor: sqlite3.Cursor, issue_id: int, users: list[int]) -> None:
         row = cursor.execute("SELECT users FROM issues WHERE id = ?", (issue_id,)).fetchone()
         if row is None:
             return
-        if row[0] < self._max:
-            cursor.execute("INSERT OR IGNORE INTO issue_users VALUES (?,?)", (issue_id, user))
-            if cursor.rowcount == 1:
-                cursor.execute("UPDATE issues SET users = users + 1 WHERE id = ?", (issue_id,))
-            return
+        room = max(0, self._max - row[0])
+        if users[:room]:
+            cursor.executemany("INSERT OR IGNORE INTO issue_users VALUES (?,?)",
+                               [(issue_id, user) for user in users[:room]])  # fmt: skip
+            if cursor.rowcount:
+                cursor.execute("UPDATE issues SET users = users + ? WHERE id = ?", (cursor.rowcount, issue_id))
+        for user in users[room:]:
+            self._estimate(cursor, issue_id, user)
+
+    def _estimate(self, cursor: sqlite3.Cursor, issue_id: int, user: int) -> None:
+        """One user more or less beyond the bound."""
+        kept = cursor.execute("SELECT count(*) FROM issue_users WHERE issue_id = ?", (issue_id,)).fetchone()[0]
         largest = self._largest(cursor, issue_id)
-        if user >= largest:
+        if kept >= self._max and user >= largest:
             return
         cursor.execute("INSERT OR IGNORE INTO issue_users VALUES (?,?)", (issue_id, user))
         if cursor.rowcount != 1:
+            return
+        if kept < self._max:
+            cursor.execute("UPDATE issues SET users = users + 1 WHERE id = ?", (issue_id,))
             return
         cursor.execute("DELETE FROM issue_users WHERE issue_id = ? AND user = ?", (issue_id, largest))
         estimate = (self._max - 1) * HASH_SPACE // max(1, self._largest(cursor, issue_id))

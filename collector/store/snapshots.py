@@ -2,10 +2,11 @@
 
 While a copy is made no checkpoint runs, so the `.duckdb` file does not change and the `.wal` only grows; a WAL cut in
 the middle of a transaction reads as its last whole one. The copying is `cp` in a child process: this process must
-never open the active file (collector.store.segment). The copied `.duckdb` is kept in `tmp/` and used again until the
-next checkpoint, so that a query right after another only copies the WAL.
+never open the active file (collector.store.segment). The copied `.duckdb` is kept as `tmp/base.duckdb` and linked again
+until the next checkpoint changes the file, so that a query right after another only copies the WAL.
 """
 
+import os
 import shutil
 import subprocess
 import threading
@@ -85,3 +86,33 @@ def copy_database(source: Path, target: Path) -> None:
     """The file, then its WAL: in this order the WAL may only hold more, never less, than belongs to the file."""
     copy(source, target)
     copy(wal_of(source), wal_of(target))
+
+
+class ActiveCopies:
+    """Copies of the active file for one query after another; any thread, inside `CheckpointHold.copying`."""
+
+    def __init__(self, temp_folder: Path) -> None:
+        self._base = temp_folder / "base.duckdb"
+        self._lock = threading.Lock()
+        self._of: tuple[Path, int] | None = None  # which file, after how many checkpoints
+        self._base.unlink(missing_ok=True)
+
+    def put(self, source: Path, generation: int, target: Path) -> None:
+        """Makes `target` and its WAL. `generation`: changes whenever the `.duckdb` file does. Raises Unavailable."""
+        with self._lock:
+            if self._of != (source, generation) or not self._base.exists():
+                self._of = None
+                self._base.unlink(missing_ok=True)
+                copy(source, self._base)
+                self._of = (source, generation)
+            try:
+                os.link(self._base, target)
+            except OSError:  # another file system
+                copy(self._base, target)
+        copy(wal_of(source), wal_of(target))
+
+    def forget(self) -> None:
+        """Gives the disk space back; a copy that is being read stays readable."""
+        with self._lock:
+            self._of = None
+            self._base.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ from collector.store.retention import Retention
 from collector.store.segment import Commit, Progress, Segment
 from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
-from collector.store.snapshots import CheckpointHold, Snapshot, copy_database
+from collector.store.snapshots import ActiveCopies, CheckpointHold, Snapshot
 from collector.store.state import OnApply, State
 
 log = structlog.get_logger("store")
@@ -44,6 +44,7 @@ log = structlog.get_logger("store")
 DELTA_PAGE_ROWS = 50
 MAX_BACKLOG_COMMITS = 50  # deltas that wait in memory for SQLite before commits are refused
 SEAL_WAIT_SECONDS = 0.5
+KEEP_COPY_SECONDS = 60.0  # the copy of the active file for queries takes as much disk as the file itself
 
 
 class Committed(NamedTuple):
@@ -95,6 +96,9 @@ class Store:
         self._quarantine = Quarantine(data / "quarantine", int(settings.max_quarantine_bytes))
         self._connection = connect(int(settings.memory_limit), data / "tmp")
         self._checkpointed_at = clock.monotonic()
+        self._copies = ActiveCopies(data / "tmp")
+        self._copied_at = 0.0
+        self._generation = 0
         self._state: State
         self._segments: Segments
         self._planner: Planner
@@ -280,10 +284,12 @@ class Store:
         try:
             work()
         except Damaged as error:
+            self._generation += 1
             self._segments.lose_active(error.what)
             self._forget(segment.name, None)
             raise
         except Unavailable:
+            self._generation += 1  # attaching it again may have changed the file
             self._notice_loss(segment, before)
             raise
         self._notice_loss(segment, before)
@@ -341,6 +347,7 @@ class Store:
         with self._hold.changing(0.0) as free:
             if not free:
                 return self.released
+            self._generation += 1
             self._guarded(segment, segment.checkpoint)
         self._checkpointed_at = self._clock.monotonic()
         self._drain_backlog()
@@ -362,6 +369,8 @@ class Store:
         )
         if self._segments.rotation_due(max_bytes):
             self._rotate()
+        if self._clock.monotonic() - self._copied_at > KEEP_COPY_SECONDS:
+            self._copies.forget()
         self._train()
         self._retention.run()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
@@ -382,6 +391,7 @@ class Store:
             if not free:
                 return
             place = self._segments.active.progress
+            self._generation += 1
             self._guarded(self._segments.active, self._segments.rotate)
         in_use = self._segments.active.codec.dictionaries.values()
         self._planner.training.renew(one.project_id for one in in_use)
@@ -392,11 +402,12 @@ class Store:
 
     def snapshot(self, folder: Path) -> Snapshot:
         """Copies the active file into `folder` while commits go on; any thread. Raises Unavailable."""
+        self._copied_at = self._clock.monotonic()
         with self._hold.copying():
             active = self._segments.active_path
             sealed = [path for path in self._segments.files() if path != active]
             if active is not None:
-                copy_database(active, folder / active.name)
+                self._copies.put(active, self._generation, folder / active.name)
         return Snapshot(sealed, folder / active.name if active else None, self._data / "state.sqlite")
 
     # -- reading ------------------------------------------------------------------------------------------------------
