@@ -8,6 +8,7 @@ A room that needs more of the event subclasses `View`, adds fields (JSON types, 
 class to `decode`.
 """
 
+import json
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
@@ -206,12 +207,15 @@ def decode(payload: bytes, kind: type[View] = View) -> View:
     Raises ValueError when the payload is not JSON at all.
     """
     try:
-        view: View = _decoder(kind).decode(payload)
-        return view
-    except msgspec.ValidationError:
-        return lenient(msgspec.json.decode(payload), kind)
+        try:
+            view: View = _decoder(kind).decode(payload)
+        except msgspec.ValidationError:
+            view = lenient(msgspec.json.decode(payload), kind)
+        except msgspec.DecodeError:  # halves of surrogate pairs and NaN, which the standard library lets pass
+            view = lenient(json.loads(payload), kind)
     except RecursionError as error:
         raise ValueError("the event is nested too deeply") from error
+    return view
 
 
 @overload
@@ -240,7 +244,7 @@ def _coerce(value: Any, shape: typed.Type) -> Any:
 def _coerce_union(value: Any, shape: typed.UnionType) -> Any:
     """The first member that takes the value as it is, else the first one that can be made of it."""
     members = [member for member in shape.types if not isinstance(member, typed.NoneType)]
-    exact = {str: typed.StrType, bool: typed.BoolType, int: typed.IntType, float: typed.FloatType}.get(type(value))
+    exact = {bool: typed.BoolType, int: typed.IntType, float: typed.FloatType}.get(type(value))
     if exact and any(isinstance(member, exact) for member in members):
         return value
     return next((made for member in members if (made := _coerce(value, member)) is not None), None)
@@ -278,7 +282,7 @@ def _coerce_scalar(value: Any, shape: typed.Type) -> Any:
         return value if isinstance(value, bool) else None
     if isinstance(shape, typed.StrType):
         if isinstance(value, str):
-            return value
+            return value if value.isascii() else value.encode("utf-8", "replace").decode()
         return msgspec.json.encode(value).decode() if isinstance(value, bool | int | float) else None
     if isinstance(value, bool):
         return None
