@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from collector import __version__
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
-from collector.tools import add_tools
+from collector.tools import Tools, add_tools
 
 DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
@@ -143,7 +143,7 @@ def query(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _run_query(config: Config, sql: str, format: str, out: IO[bytes]) -> None:
+def _run_query(config: Config, sql: str, format: str, out: BinaryIO) -> None:
     from collector.offline import query_sources
     from collector.query.adhoc import Limits, run
 
@@ -182,7 +182,7 @@ def parser() -> Parser:
     sub = add("query", query)
     sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
     sub.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    add_tools(add, _config, lambda config, sql, out: _run_query(config, sql, "json", out))
+    add_tools(add, Tools(_config, lambda config, sql, out: _run_query(config, sql, "json", out)))
     return top
 
 

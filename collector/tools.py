@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from collector.config import Config, ProjectConfig
 from collector.errors import ConfigError
 
 Loader = Callable[[argparse.Namespace], Config]
-Query = Callable[[Config, str, IO[bytes]], None]
+Query = Callable[[Config, str, BinaryIO], None]
 
 
 def _lines(name: str) -> Iterator[str]:
@@ -31,17 +31,21 @@ def _text(name: str | None, otherwise: str = "") -> str:
     return "".join(_lines(name)) if name else otherwise
 
 
-def add_tools(add: Callable[..., argparse.ArgumentParser], load: Loader, query: Query) -> None:
-    """Add the commands to the command line. `load` reads the configuration, `query` runs SQL into a file."""
+class Tools:
+    """The commands. `load` reads the configuration, `query` runs SQL into a file."""
 
-    def project_of(args: argparse.Namespace, config: Config) -> ProjectConfig:
+    def __init__(self, load: Loader, query: Query) -> None:
+        self.load = load
+        self.query = query
+
+    def project_of(self, args: argparse.Namespace, config: Config) -> ProjectConfig:
         for project in config.project:
             if args.project in (project.slug, str(project.id)):
                 return project
         known = ", ".join(project.slug for project in config.project) or "none"
         raise ConfigError([f"--project: {args.project!r} is not configured; known: {known}"])
 
-    def group(args: argparse.Namespace) -> int:
+    def group(self, args: argparse.Namespace) -> int:
         """Say by which hashes events are grouped, and why."""
         from collector.group.console import Options, group_lines, parameterize_lines
 
@@ -56,7 +60,7 @@ def add_tools(add: Callable[..., argparse.ArgumentParser], load: Loader, query: 
             options = Options(options.config, options.stack_trace_rules, options.fingerprint_rules, normalise_event)
         return _print(group_lines(_lines(args.file), options, as_json=args.json))
 
-    def rules(args: argparse.Namespace) -> int:
+    def rules(self, args: argparse.Namespace) -> int:
         """Evaluate, test and try stack trace and fingerprint rules."""
         from collector.group.console import Options, eval_lines, test_lines, try_rules
 
@@ -69,31 +73,34 @@ def add_tools(add: Callable[..., argparse.ArgumentParser], load: Loader, query: 
                 ok = ok and checked.ok
                 print(checked.line)
             return 0 if ok else 1
-        config = load(args)
-        project = project_of(args, config) if args.project else (config.project or [None])[0]
+        config = self.load(args)
+        project = self.project_of(args, config) if args.project else next(iter(config.project), None)
         before = project.grouping if project else None
         now = Options(before.config, before.stack_trace_rules, before.fingerprint_rules) if before else Options()
         where = f" AND project_id = {project.id}" if project else ""
         answer = io.BytesIO()
-        query(config, f"SELECT payload FROM events WHERE payload IS NOT NULL{where}", answer)  # noqa: S608 - a number
+        self.query(config, f"SELECT payload FROM events WHERE payload IS NOT NULL{where}", answer)  # noqa: S608 - a number
         rows = json.loads(answer.getvalue())
         return _print(try_rules((_payload(row["payload"]) for row in rows), now, options))
 
-    def normalise(args: argparse.Namespace) -> int:
+    def normalise(self, args: argparse.Namespace) -> int:
         """Print events as they would be normalised."""
         from collector.digest.console import normalise_lines
 
         return _print(normalise_lines(_lines(args.file)))
 
-    def scrub(args: argparse.Namespace) -> int:
+    def scrub(self, args: argparse.Namespace) -> int:
         """Print events as they would be stored: normalised and scrubbed by a project's settings."""
         from collector.digest.console import scrub_lines
         from collector.scrub.settings import ScrubSettings
 
-        settings = project_of(args, load(args)).scrubbing if args.project else ScrubSettings()
+        settings = self.project_of(args, self.load(args)).scrubbing if args.project else ScrubSettings()
         return _print(scrub_lines(_lines(args.file), settings))
 
-    sub = add("group", group)
+
+def add_tools(add: Callable[..., argparse.ArgumentParser], tools: Tools) -> None:
+    """Add the commands to the command line."""
+    sub = add("group", tools.group)
     sub.add_argument("file", metavar="FILE", help='events as JSON or JSON lines; "-" is stdin')
     sub.add_argument("--grouping-config", metavar="C", help="grouping configuration, else the default one")
     sub.add_argument("--rules", metavar="FILE", help="stack trace rules")
@@ -101,15 +108,15 @@ def add_tools(add: Callable[..., argparse.ArgumentParser], load: Loader, query: 
     sub.add_argument("--raw", action="store_true", help="events as sent: normalise first")
     sub.add_argument("--json", action="store_true", help="one JSON answer a line")
     sub.add_argument("--parameterize", action="store_true", help="lines are JSON strings: replace their variable parts")
-    sub = add("rules", rules)
+    sub = add("rules", tools.rules)
     sub.add_argument("action", choices=("eval", "test", "try"))
     sub.add_argument("file", metavar="FILE", nargs="?", default="-", help='questions or expectations; "-" is stdin')
     sub.add_argument("--rules", metavar="FILE", help="stack trace rules (try: the new ones)")
     sub.add_argument("--fingerprints", metavar="FILE", help="fingerprint rules (try: the new ones)")
     sub.add_argument("--project", metavar="SLUG", help="try: whose events and present rules")
-    sub = add("normalise", normalise)
+    sub = add("normalise", tools.normalise)
     sub.add_argument("file", metavar="FILE", help='events as JSON or JSON lines; "-" is stdin')
-    sub = add("scrub", scrub)
+    sub = add("scrub", tools.scrub)
     sub.add_argument("file", metavar="FILE", help='events as JSON or JSON lines; "-" is stdin')
     sub.add_argument("--project", metavar="SLUG", help="whose scrubbing settings; else the defaults")
 
