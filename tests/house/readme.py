@@ -47,7 +47,7 @@ def part(text: str, name: str) -> str:
 def refreshed(text: str) -> str:
     """The README with all generated parts made anew."""
     for name, make in PARTS.items():
-        text = text.replace(part(text, name), make())
+        text = text.replace(f"-->\n{part(text, name)}\n<!--", f"-->\n{make()}\n<!--")
     return text
 
 
