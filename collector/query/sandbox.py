@@ -19,13 +19,15 @@ import duckdb
 import msgspec
 
 from collector.errors import ProtocolError
+from collector.query.derived import DERIVED
 from collector.query.guard import check
 from collector.query.job import Job, Verdict
 from collector.query.render import RENDERERS, Head
 from collector.query.unpacking import register
-from collector.query.views import VIEWS, View, segment_view_sql
+from collector.query.views import VIEWS, View, derived_view_sql, segment_view_sql
 
 PAGE_ROWS = 200
+CATALOGUE = re.compile(r"\b(show|describe|summarize|duckdb_views|duckdb_columns|information_schema)\b", re.IGNORECASE)
 PROCESS_BYTES = 384 << 20  # interpreter, DuckDB's own memory and one large value, beside memory_limit
 
 
@@ -112,24 +114,49 @@ def make_views(connection: duckdb.DuckDBPyConnection, aliases: list[str], state:
                 connection, "project_slugs", ["UBIGINT", "VARCHAR"], source.execute("SELECT id, slug FROM projects")
             )
         for view in VIEWS:
-            if view.source:
-                connection.execute(segment_view_sql(view, aliases))
-            else:
-                _load(connection, view, source, sql)
+            _make_view(connection, view, aliases, source, sql)
+        wanted = {view.name for view in DERIVED if _mentions(sql, view.name) or CATALOGUE.search(sql)}
+        wanted |= {name for view in DERIVED if view.name in wanted for name in view.needs}
+        for view in DERIVED:
+            if view.name in wanted:
+                _make_view(connection, view, aliases, source, sql)
     finally:
         if source is not None:
             source.close()
 
 
+def _mentions(sql: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", sql, re.IGNORECASE) is not None
+
+
+def _make_view(connection: duckdb.DuckDBPyConnection, view: View, aliases: list[str], state: sqlite3.Connection | None,
+               sql: str) -> None:  # fmt: skip
+    if view.source:
+        connection.execute(segment_view_sql(view, aliases))
+    elif view.body:
+        connection.execute(derived_view_sql(view))
+    else:
+        _load(connection, view, state, sql)
+
+
 def _load(connection: duckdb.DuckDBPyConnection, view: View, source: sqlite3.Connection | None, sql: str) -> None:
     columns = ", ".join(f'"{column.name}" {column.type}' for column in view.columns)
     connection.execute(f"CREATE TABLE state_{view.name}({columns})")
-    if source is not None and re.search(rf"\b{view.name}\b", sql, re.IGNORECASE):
+    if source is not None and _mentions(sql, view.name) and _has_table(source, view.state_sql):
         types = ["BIGINT" if column.type == "TIMESTAMP" else column.type for column in view.columns]
         casts = [f"make_timestamp(c{number})" if column.type == "TIMESTAMP" else f"c{number}"
                  for number, column in enumerate(view.columns)]  # fmt: skip
         _insert(connection, f"state_{view.name}", types, source.execute(view.state_sql), casts)
     connection.execute(f"CREATE VIEW {view.name} AS SELECT * FROM state_{view.name}")  # noqa: S608 - our own name
+
+
+def _has_table(source: sqlite3.Connection, statement: str) -> bool:
+    """False for a table that no collector has made yet."""
+    try:
+        source.execute(f"EXPLAIN {statement}").close()
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, types: list[str], rows: sqlite3.Cursor,

@@ -1,6 +1,7 @@
 """The views that people write SQL against: names, types and meanings are a promise, the tables behind them are not.
 
-`VIEWS` is the documentation, checked against the real views by a test and printed into the README. All times are UTC.
+`VIEWS` and `collector.query.derived.DERIVED` are the documentation, checked against the real views by a test. All times
+are UTC.
 """
 
 from typing import NamedTuple
@@ -16,13 +17,16 @@ class Column(NamedTuple):
 
 
 class View(NamedTuple):
-    """A documented view. `source`: segment table it reads, or "" when it is loaded from state.sqlite by `state_sql`."""
+    """A documented view. It comes from one of: `source`, a table of the segments; `state_sql`, read from state.sqlite;
+    `body`, a SELECT over other views in the order of its columns, of which `needs` are not among the base ones."""
 
     name: str
     meaning: str
     columns: list[Column]
     source: str = ""
     state_sql: str = ""
+    body: str = ""
+    needs: tuple[str, ...] = ()
 
 
 _EVENT_ID = "replace(event_id::VARCHAR, '-', '')"
@@ -140,6 +144,13 @@ def segment_view_sql(view: View, aliases: list[str]) -> str:
         for number, alias in enumerate(aliases)
     )
     return f"CREATE VIEW {view.name} AS SELECT {names} FROM ({tables}) LEFT JOIN project_slugs USING (project_id)"  # noqa: S608
+
+
+def derived_view_sql(view: View) -> str:
+    """CREATE VIEW of one that is made of others; its columns have exactly the documented names and types."""
+    names = ", ".join(_quoted(column.name) for column in view.columns)
+    casts = ", ".join(f"{_quoted(column.name)}::{column.type} AS {_quoted(column.name)}" for column in view.columns)
+    return f"CREATE VIEW {view.name} AS SELECT {casts} FROM ({view.body}) AS made({names})"  # noqa: S608 - our own text
 
 
 def _quoted(name: str) -> str:

@@ -1,5 +1,6 @@
 """A data folder with two sealed days and an active segment, read by every query test."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -32,4 +33,46 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     store.commit([record(91, odd, before=90), record(92, outcomes=(limited,), before=91),
                   record(97, items=(session, picture), before=96)])  # fmt: skip
     yield of_snapshot(store.snapshot(copies))
+    store.close()
+
+
+STORY = {
+    "exception": {"values": [
+        {"type": "KeyError", "value": "'sku'"},
+        {"type": "ValueError", "value": "bad cart", "mechanism": {"type": "wsgi", "handled": False},
+         "stacktrace": {"frames": [
+             {"function": "main", "lineno": 3, "in_app": False},
+             {"function": "pay", "lineno": 9, "in_app": True, "vars": {"n": "1"}}]}},
+    ]},
+}  # fmt: skip
+TRANSACTION = {
+    "event_id": "a" * 32, "transaction": "/pay", "start_timestamp": NOW, "timestamp": "2026-09-21T14:13:21.500Z",
+    "contexts": {"trace": {"op": "http.server", "trace_id": "t", "span_id": "s"}},
+    "spans": [{"op": "db", "description": "SELECT 1", "start_timestamp": NOW, "timestamp": NOW + 0.25}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
+    """One event with a chain of exceptions, and one item of each kind."""
+    data = tmp_path_factory.mktemp("stories")
+    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(NOW), slugs={42: "shop"})
+
+    def item(kind: str, payload: object, headers: str = "{}") -> ItemRow:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return ItemRow(42, kind, NOW, f"{1:032x}", headers, body)
+
+    items = (
+        item("transaction", TRANSACTION),
+        item("transaction", b"\xff not json"),
+        item("log", {"items": [{"level": "info", "body": "one", "attributes": {"a": {"value": 1}}},
+                               {"level": "warn", "body": "two"}]}),
+        item("session", {"sid": "s1", "status": "crashed", "attrs": {"release": "shop@1"}}),
+        item("check_in", {"monitor_slug": "nightly", "status": "ok", "duration": 12.5}),
+        item("user_report", {"name": "Ann", "comments": "it broke"}),
+        item("attachment", b"hello", '{"filename":"log.txt","content_type":"text/plain"}'),
+    )  # fmt: skip
+    row = event(1, payload=json.dumps(STORY).encode(), tags=[('od"d $.k[0]', "v")])
+    store.commit([record(8, row, items=items, before=0)])
+    yield of_snapshot(store.snapshot(tmp_path_factory.mktemp("story-copies")))
     store.close()
