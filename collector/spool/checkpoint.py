@@ -7,6 +7,7 @@ Two slots in place instead of a new file each time: a torn write spoils only the
 sync instead of three), and it works on a full disk, where releasing the spool is what makes room again.
 """
 
+import errno
 import struct
 from pathlib import Path
 
@@ -39,15 +40,12 @@ class Checkpoint:
     def save(self, position: Position) -> None:
         """Return when the position is durable. Raises OSError; the one before it then still holds, or this one does."""
         generation = self._generation + 1
-        if self._handle is None:
-            self._make(generation, position)
-        else:
-            try:
-                self._disk.write_at(self._handle, [_encode(generation, position)], SLOT_OFFSETS[generation % 2])
-                self._disk.sync(self._handle)
-            except OSError:
-                self.close()  # a failed sync is never repeated on this descriptor: the next save makes a new file
-                raise
+        slot = _encode(generation, position)
+        try:
+            self._overwrite(slot, SLOT_OFFSETS[generation % 2])
+        except OSError:  # missing, cut short, or its sync failed, which is never repeated on the same descriptor
+            self.close()
+            self._make(slot, SLOT_OFFSETS[generation % 2])
         self._generation, self.position = generation, position
 
     def close(self) -> None:
@@ -56,14 +54,18 @@ class Checkpoint:
             self._disk.close(self._handle)
             self._handle = None
 
-    def _make(self, generation: int, position: Position) -> None:
-        """The first save of a process, or after an error: a whole new file under a temporary name."""
+    def _overwrite(self, slot: bytes, offset: int) -> None:
+        if self._handle is None:
+            self._handle = self._disk.open(self._folder / CHECKPOINT, writable=True)
+            if self._disk.length(self._handle) != FILE_BYTES:
+                raise OSError(errno.EINVAL, "the checkpoint is cut short")
+        self._disk.write_at(self._handle, [slot], offset)
+        self._disk.sync(self._handle)
+
+    def _make(self, slot: bytes, offset: int) -> None:
         content = bytearray(FILE_BYTES)
-        offset = SLOT_OFFSETS[generation % 2]
-        content[offset : offset + SLOT.size] = _encode(generation, position)
-        path = self._folder / CHECKPOINT
-        self._disk.write_whole(path, bytes(content))
-        self._handle = self._disk.open(path, writable=True)
+        content[offset : offset + SLOT.size] = slot
+        self._disk.write_whole(self._folder / CHECKPOINT, bytes(content))
 
 
 def _encode(generation: int, position: Position) -> bytes:

@@ -1,6 +1,6 @@
 """What a start finds: torn tails, missing, empty, garbled and foreign files, checkpoints of every kind."""
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,20 +9,14 @@ from collector.model.received import START, Position
 from collector.spool import SpoolReader, SpoolRecord
 from collector.spool.checkpoint import Checkpoint, load_checkpoint
 from collector.spool.folder import file_name, look_at
-from collector.spool.frame import FILE_HEADER, FRAME_BYTES, FileHeader, encode_file_header
+from collector.spool.frame import FRAME_BYTES, FileHeader, encode_file_header
 from collector.spool.inspect import inspect
 from collector.spool.journal import RESTART_GAP
+from tests.helpers.disk import Fault
 from tests.helpers.spool import FOLDER, SpoolWorld
 
 
-@pytest.fixture
-def world() -> Iterator[SpoolWorld]:
-    world = SpoolWorld()
-    yield world
-    world.close()
-
-
-def path(number: int):  # type: ignore[no-untyped-def]
+def path(number: int) -> Path:
     return FOLDER / file_name(number)
 
 
@@ -244,21 +238,12 @@ def test_released_files_that_came_back_are_removed_at_start(world: SpoolWorld) -
     assert file_name(1) not in world.disk.list_names(FOLDER)
 
 
-def test_unreadable_folder_is_unavailable_and_leaves_no_handle() -> None:
-    world = SpoolWorld()
+def test_unreadable_folder_is_unavailable_and_leaves_no_handle(world: SpoolWorld) -> None:
     world.stop()
     handles = world.disk.open_handles
-    from tests.helpers.disk import Fault
-
     world.disk.fail(Fault("list_names", forever=True))
     world.start()
     assert world.writer is None
     assert world.disk.open_handles == handles
     with pytest.raises(Unavailable):
         world.open_reader().read(1, 1)
-    world.close()
-
-
-def test_header_of_a_file_is_complete_before_its_name() -> None:
-    assert FILE_HEADER.size == 64
-    assert FRAME_BYTES == 52
