@@ -11,6 +11,8 @@ rules cost a few wider integers.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from collector.group.frame import Look
 from collector.group.index import Index, matches_text
 from collector.group.syntax import FALSE_WORDS, TRUE_WORDS, FlagAction, Matcher, Rule, VarAction
@@ -24,7 +26,7 @@ class About(NamedTuple):
     mechanism: str | None = None
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True, gc=False):
     """Where a frame belongs after the first pass."""
 
     category: str | None
@@ -129,7 +131,7 @@ class IndexedEngine:
         self._index.forget()
 
     def _candidates(self, looks: Sequence[Look]) -> list[int]:
-        return [self._index.candidates(look) if look.candidates is None else look.candidates for look in looks]
+        return [self._index.candidates(look) for look in looks]
 
     def _relevant(
         self, candidates: Sequence[int], categories: Sequence[str | None], about: About, of_pass: int

@@ -5,12 +5,12 @@ Facts: reference/grouping.md, sections 4, 5 and 8.
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from collector.group.trim import NATIVE, family, trim_function
-from collector.group.view import FrameView
+from collector.group.view import FrameData, FrameView
 
 CONTEXT_LINE_PLATFORMS = frozenset({"javascript", "node", "python", "php", "ruby"})
 MAX_CONTEXT_LINE_CHARS = 120
@@ -38,7 +38,7 @@ JAVA_CLEANUPS = (
 )
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True, gc=False):
     """One child of a frame component. `why` says in a few words what was changed or why it does not count."""
 
     name: str
@@ -52,7 +52,7 @@ class Look(Struct, eq=False, gc=False):
 
     parts: those children that have a value, in hash order. text: what the frame adds to the hash when it counts.
     function, filename: after stack normalisation. path: abs_path or filename. in_app, category: before any rule.
-    candidates: filled in by the engine that reads it first (index.Index.candidates).
+    weight: roughly the bytes of its texts. candidates: what each engine made of it (index.Index.candidates).
     """
 
     parts: tuple[Part, ...]
@@ -68,7 +68,8 @@ class Look(Struct, eq=False, gc=False):
     family: str
     in_app: bool | None
     category: str | None
-    candidates: int | None = None
+    weight: int
+    candidates: dict[object, int] = {}
 
     @property
     def path(self) -> str | None:
@@ -97,13 +98,16 @@ def look_at(frame: FrameView, event_platform: str | None, *, rewrite_spawn: bool
     context = _context_part(frame, line, function, kin) if line and platform in CONTEXT_LINE_PLATFORMS else None
     name, why = _function_part(frame, (function, raw_function), platform, bool(context and context.contributes))
     file = _filename_part(frame, filename, platform, bool(module and module.contributes))
-    parts = tuple(part for part in (module, file, name, context) if part is not None)
-    contributes = not why and any(part.contributes for part in parts)
+    parts = tuple([part for part in (module, file, name, context) if part is not None])
+    values = [part.value for part in parts if part.contributes]
+    if not why and not values:
+        why = "nothing in it identifies code"
+    data = frame.data
     return Look(
         parts=parts,
-        text="".join(part.value for part in parts if part.contributes),
-        contributes=contributes,
-        why=why or ("" if contributes else "nothing in it identifies code"),
+        text="".join(values),
+        contributes=not why,
+        why=why,
         function=function,
         filename=filename,
         module=frame.module,
@@ -111,16 +115,17 @@ def look_at(frame: FrameView, event_platform: str | None, *, rewrite_spawn: bool
         abs_path=frame.abs_path,
         platform=platform,
         family=kin,
-        in_app=_in_app(frame),
-        category=frame.data.category if frame.data else None,
+        in_app=frame.in_app if data is None else _in_app(frame.in_app, data),
+        category=data.category if data else None,
+        weight=4 * sum([len(part.value) for part in parts]) + 2 * len(frame.abs_path or ""),
     )
 
 
-def _in_app(frame: FrameView) -> bool | None:
+def _in_app(in_app: bool | None, data: FrameData) -> bool | None:
     """The flag that the client sent, when rules ran over this frame before."""
-    if frame.data is None or frame.data.orig_in_app is None:
-        return frame.in_app
-    return None if frame.data.orig_in_app == -1 else bool(frame.data.orig_in_app)
+    if data.orig_in_app is None:
+        return in_app
+    return None if data.orig_in_app == -1 else bool(data.orig_in_app)
 
 
 def _normalise_function(frame: FrameView, platform: str | None) -> tuple[str | None, str | None]:
@@ -213,13 +218,13 @@ def _function_part(
     if kin != "javascript":
         return part, ""
     if part and frame.data and frame.data.sourcemap and line_counts:
-        part = part._replace(contributes=False, why="ignored because sourcemap used and context line available")
+        part = replace(part, contributes=False, why="ignored because sourcemap used and context line available")
     segment = (raw_function or function or "").rpartition(".")[2]
     frame_why = "native code indicated by filename" if frame.abs_path in NATIVE_CODE_PATHS else ""
     if segment == "eval":
         frame_why = "ignored low quality javascript frame: eval"
     if part and (not segment or segment in LOW_QUALITY_NAMES or segment.endswith("/<")):
-        part = part._replace(contributes=False, why="ignored unknown function name")
+        part = replace(part, contributes=False, why="ignored unknown function name")
     return part, frame_why
 
 

@@ -22,6 +22,7 @@ MAX_REMEMBERED_CHARS = 1024
 TEXT_FIELDS = ("function", "module", "path", "package")
 PATH_FIELDS = frozenset({"path", "package"})
 UPPER = re.compile(r"[A-Z]+")  # patterns know the case of ASCII only, as the published engine does
+NONE: dict[int, dict[str, int]] = {}
 WILD = re.compile(r"[*?\[\]{}\\]")
 
 
@@ -66,7 +67,7 @@ class _FieldIndex:
         self._positive = 0
         self._several: list[tuple[int, tuple[Matcher, ...]]] = []  # rules with negated or several patterns
         self._literal: dict[str, int] = {}
-        self._prefixes: dict[int, dict[str, int]] = {}
+        self._prefixes: dict[str, dict[int, dict[str, int]]] = {}  # by first character and length
         self._wild: list[_Wild] = []
         self._by_gram: dict[str, list[_Wild]] = {}
         self._remembered: dict[str, int] = {}
@@ -88,8 +89,8 @@ class _FieldIndex:
                 self._literal[text] = self._literal.get(text, 0) | bits
                 if self.path and text.startswith("/"):  # texts without the first slash are tried with it
                     self._literal[text[1:]] = self._literal.get(text[1:], 0) | bits
-            elif not self.path and text.endswith("*") and not WILD.search(text[:-1]):
-                same = self._prefixes.setdefault(len(text) - 1, {})
+            elif not self.path and len(text) > 1 and text.endswith("*") and not WILD.search(text[:-1]):
+                same = self._prefixes.setdefault(text[:1], {}).setdefault(len(text) - 1, {})
                 same[text[:-1]] = same.get(text[:-1], 0) | bits
             else:
                 try:
@@ -137,19 +138,18 @@ class _FieldIndex:
     def _matched(self, text: str) -> int:
         """The rules whose only pattern of this field matches."""
         bits = self._literal.get(text, 0)
-        for length, same in self._prefixes.items():
+        for length, same in self._prefixes.get(text[:1], NONE).items():
             found = same.get(text[:length])
             if found and "\n" not in text[length:]:  # a star stops at the end of a line, paths apart (section 6.2)
                 bits |= found
         padded = text if text.startswith("/") else "/" + text
-        for wild in self._wild:
-            if wild.fixed in padded and _full_match(wild.glob, text, self.path):
-                bits |= wild.bits
+        tried = [wild for wild in self._wild if wild[0] in padded]
         if self._by_gram:
             for gram in set(_grams(padded)) & self._by_gram.keys():
-                for wild in self._by_gram[gram]:
-                    if wild.fixed in padded and _full_match(wild.glob, text, self.path):
-                        bits |= wild.bits
+                tried += [wild for wild in self._by_gram[gram] if wild[0] in padded]
+        for wild in tried:
+            if _full_match(wild.glob, text, self.path):
+                bits |= wild.bits
         return bits
 
 
@@ -182,9 +182,10 @@ class Index:
 
     def candidates(self, look: Look) -> int:
         """One bit for each rule that the frame may match, its neighbours, category and flag apart."""
-        if look.candidates is None:
-            look.candidates = self._families[look.family].candidates(look)
-        return look.candidates
+        found = look.candidates.get(self)
+        if found is None:
+            found = look.candidates[self] = self._families[look.family].candidates(look)
+        return found
 
     def forget(self) -> None:
         """Empties the memos of texts."""

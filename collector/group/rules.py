@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from collector.group.engine import Engine, IndexedEngine
+from collector.group.frame import Look
 from collector.group.memo import Memo
 from collector.group.recall import Known
 from collector.group.stack import StackReader
@@ -18,6 +19,7 @@ BUILT_IN_SETS = {
     "all-platforms:2026-01-20": "rules_2026_01_20.txt",
     "all-platforms:2023-01-11": "rules_2023_01_11.txt",
 }
+MAX_FRAME_MEMO_BYTES = 8 * 2**20
 MAX_RECALLED_BYTES = 16 * 2**20
 
 
@@ -43,6 +45,7 @@ class StackRules:
         self.text = text
         self.rules: Sequence[Rule] = parse_rules(text)
         self.recalled: Known = Memo(MAX_RECALLED_BYTES)
+        self._frames: Memo[Look] = Memo(MAX_FRAME_MEMO_BYTES)
         self._engines: dict[str, Engine] = {}
         self._readers: dict[tuple[str, bool], StackReader] = {}
 
@@ -63,7 +66,8 @@ class StackRules:
         """The reader of stacks for one configuration; it remembers what it read."""
         reader = self._readers.get((built_in, legacy))
         if reader is None:
-            reader = self._readers[built_in, legacy] = StackReader(self.on_top_of(built_in), legacy=legacy)
+            reader = StackReader(self.on_top_of(built_in), self._frames, legacy=legacy)
+            self._readers[built_in, legacy] = reader
         return reader
 
 

@@ -11,7 +11,6 @@ from collector.group.frame import Look, has_url_origin, look_at
 from collector.group.memo import Memo
 from collector.group.view import FrameView
 
-MAX_FRAME_MEMO_BYTES = 8 * 2**20
 MAX_STACK_MEMO_BYTES = 24 * 2**20
 # What a frame costs in memory beside its texts: a Look with its parts, and its share of the stack (measured 0.9 KiB).
 FRAME_BYTES = 1000
@@ -46,12 +45,15 @@ class Stack(NamedTuple):
 
 
 class StackReader:
-    """Reads stacks under one set of rules and one configuration, with a memo for frames and one for whole stacks."""
+    """Reads stacks under one set of rules and one configuration, with a memo for whole stacks.
 
-    def __init__(self, engine: Engine, *, legacy: bool) -> None:
+    The memo for frames may be shared with readers of other configurations: they see frames alike.
+    """
+
+    def __init__(self, engine: Engine, frames: Memo[Look], *, legacy: bool) -> None:
         self.engine = engine
         self.legacy = legacy
-        self.frames: Memo[Look] = Memo(MAX_FRAME_MEMO_BYTES)
+        self.frames = frames
         self.stacks: Memo[Stack] = Memo(MAX_STACK_MEMO_BYTES)
 
     def forget(self) -> None:
@@ -67,18 +69,19 @@ class StackReader:
         if stack is None:
             present = [frame for frame in frames or () if frame is not None]
             stack = self._build(present, platform, about)
-            self.stacks.put(key, stack, FRAME_BYTES + sum(map(_weight, present)))
+            self.stacks.put(key, stack, FRAME_BYTES + sum([FRAME_BYTES + look.weight for look in stack.looks]))
         return stack
 
     def _look(self, frame: FrameView, platform: str | None) -> Look:
         key = (
             frame.function, frame.module, frame.filename, frame.abs_path, frame.in_app, frame.context_line,
             frame.package, frame.raw_function, frame.platform, frame.data, platform,
+            self.legacy and frame.filename == "<string>",  # the only frames that configurations see differently
         )  # fmt: skip
         look = self.frames.get(key)
         if look is None:
             look = look_at(frame, platform, rewrite_spawn=not self.legacy)
-            self.frames.put(key, look, _weight(frame))
+            self.frames.put(key, look, FRAME_BYTES + look.weight)
         return look
 
     def _build(self, frames: Sequence[FrameView], platform: str | None, about: About) -> Stack:
@@ -90,7 +93,7 @@ class StackReader:
         flags = [look.contributes for look in looks]
         why = [""] * len(looks)
         for index in range(1, len(frames)):
-            if _repeats(frames, looks, index):
+            if frames[index].lineno == frames[index - 1].lineno and _repeats(frames, looks, index):
                 flags[index], why[index] = False, RECURSION
         app_flags = [flag and bool(place.in_app) for flag, place in zip(flags, places, strict=True)]
         for variant_flags in (flags, app_flags):
@@ -120,16 +123,10 @@ def _variant(looks: Sequence[Look], weighed: Weighed, flags: Sequence[bool], why
     )
 
 
-def _weight(frame: FrameView) -> int:
-    """Roughly the bytes that a frame keeps in memory."""
-    longest = len(frame.context_line or "") + len(frame.function or "") + len(frame.raw_function or "")
-    return FRAME_BYTES + 2 * (longest + len(frame.abs_path or "") + len(frame.filename or "") + len(frame.module or ""))
-
-
 def _repeats(frames: Sequence[FrameView], looks: Sequence[Look], index: int) -> bool:
-    """Whether a frame is the same place in the code as the one before it."""
+    """Whether a frame is the same place in the code as the one before it, which has the same line number."""
     this, other = frames[index], frames[index - 1]
-    if this.lineno != other.lineno or this.colno != other.colno:
+    if this.colno != other.colno:
         return False
     look, before = looks[index], looks[index - 1]
     return look is before or (
