@@ -494,12 +494,20 @@ class Problem(Clean):
     value: Any = None
 
 
+class NameChange(Clean):
+    """A change of a transaction's name."""
+
+    source: Text64 | None = None
+    propagations: Natural | None = None
+    timestamp: int | float | None = None
+
+
 class TransactionInfo(Clean):
     """Where a transaction's name comes from."""
 
     source: Text64 | None = None
     original: Text200 | None = None
-    changes: list[Any] | None = None
+    changes: list[NameChange | None] | None = None
     propagations: Natural | None = None
 
 

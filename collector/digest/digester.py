@@ -13,6 +13,7 @@ from collector.digest.lazy import LazyEvent
 from collector.digest.normalise import Normaliser
 from collector.digest.project import ProjectRules, Stages
 from collector.digest.row import RowView, event_row
+from collector.digest.security import event_of_report
 from collector.digest.settings import DigestSettings
 from collector.digest.times import seconds_of
 from collector.errors import ProtocolError
@@ -125,11 +126,15 @@ class Record:
         )
 
     def _event(self, index: int, item: Item) -> None:
-        if self.has_event:
+        is_report = item.type == "raw_security"  # one request may bring several, each an event of its own
+        if self.has_event and not is_report:
             raise Invalid("duplicate_item", "an envelope holds one event")
+        given = "" if self.has_event else self.event_id
         self.has_event = True
         payload = bytes(item.payload)
-        event_id = self.event_id or _payload_id(payload) or _made_id(self.digested.position, index)
+        if is_report:
+            payload = event_of_report(payload, item.headers, self.received)
+        event_id = given or _payload_id(payload) or _made_id(self.digested.position, index)
         about = self._about(index, item, event_id)
         normalised = self.digester._normaliser.normalise(payload, about)
         reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
@@ -165,7 +170,7 @@ class Record:
                 received.received_at,
                 self.event_id,
                 headers,
-                self.stages.scrub_item(payload, item.type),
+                self.stages.scrub_item(payload, item),
             )
         )
 

@@ -13,6 +13,7 @@ LEVELS = {"debug": "debug", "info": "info", "log": "info", "warning": "warning",
           "10": "debug", "20": "info", "30": "warning", "40": "error", "50": "fatal"}  # fmt: skip
 PLATFORMS = frozenset(("as3", "c", "cfml", "cocoa", "csharp", "elixir", "go", "groovy", "haskell", "java", "javascript",
                        "native", "node", "objc", "other", "perl", "php", "python", "ruby"))  # fmt: skip
+SOURCES = frozenset(("custom", "url", "route", "view", "component", "sanitized", "task", "unknown"))
 RESERVED_TAGS = frozenset(("release", "dist", "user", "filename", "function", "environment", "device.class"))
 NO_RELEASE = frozenset(("latest", ".", ".."))
 NO_ENVIRONMENT = frozenset(("none", ".", ".."))
@@ -41,6 +42,14 @@ def normalise_platform(value: str | None, remarks: Remarks) -> str:
         return value or "other"
     remarks.original(("platform",), value)
     return "other"
+
+
+def normalise_source(event: Event, remarks: Remarks) -> None:
+    """Where the transaction name comes from, in a word of the protocol."""
+    info = event.transaction_info
+    if info is not None and info.source is not None and info.source not in SOURCES:
+        remarks.original(("transaction_info", "source"), info.source)
+        info.source = "unknown"
 
 
 def is_release(text: str) -> bool:
@@ -176,7 +185,8 @@ def normalise_tags(event: Event, names: TagNames, remarks: Remarks) -> None:
         known = [pair[0] for pair in event.tags or () if pair]
         for name, value in (("server_name", event.server_name), ("site", event.site)):
             if value and name not in known:
-                event.tags = [*(event.tags or ()), [name, value]]
+                pairs = list(event.tags or ())
+                event.tags = [*pairs, [name, _tag_value(value, len(pairs), remarks)]]
         event.server_name = event.site = None
 
 

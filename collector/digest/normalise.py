@@ -22,6 +22,7 @@ from collector.digest.fields import (
     normalise_level,
     normalise_names,
     normalise_platform,
+    normalise_source,
     normalise_tags,
 )
 from collector.digest.messages import normalise_logentry
@@ -108,6 +109,7 @@ class Normaliser:
         normalise_tags(event, self._tag_names, remarks)
         normalise_names(event, remarks)
         event.fingerprint = normalise_fingerprint(event.fingerprint, remarks)
+        normalise_source(event, remarks)
         if event.transaction is not None:
             event.transaction = event.transaction.strip() or None
 

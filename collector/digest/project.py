@@ -2,13 +2,21 @@
 
 import msgspec
 
+from collector.digest.about import Invalid
+from collector.errors import ProtocolError
 from collector.filter import Filters, FilterSettings
 from collector.group.fingerprint import FingerprintRules
 from collector.group.grouping import GroupingSettings, group
 from collector.group.rules import StackRules
 from collector.group.view import View
+from collector.model.envelope import Item
 from collector.model.event import GroupingResult
+from collector.protocol.kinds import ITEM_KINDS
 from collector.scrub import Scrubber, ScrubSettings
+
+# Their own binary or packed forms; nothing in them can be scrubbed without taking them apart.
+OPAQUE_ITEMS = frozenset(("replay_recording", "replay_video", "profile", "profile_chunk", "profile_chunk_ui", "statsd",
+                          "metric_buckets", "unreal_report"))  # fmt: skip
 
 
 class ProjectRules(msgspec.Struct, frozen=True):
@@ -35,9 +43,19 @@ class Stages:
         """The event without what must not be stored."""
         return self._scrubber.event(payload)
 
-    def scrub_item(self, payload: bytes, kind: str) -> bytes:
-        """Another item without what must not be stored."""
-        return self._scrubber.event(payload) if kind == "transaction" else payload
+    def scrub_item(self, payload: bytes, item: Item) -> bytes:
+        """Another item without what must not be stored. Raises Invalid when it should be JSON and is not."""
+        if item.type == "attachment":
+            name = item.headers.get("filename")
+            return self._scrubber.attachment(payload, name if isinstance(name, str) else "")
+        if item.type in OPAQUE_ITEMS:
+            return payload
+        try:
+            return self._scrubber.text(payload, item.type)
+        except ProtocolError as error:
+            if item.type in ITEM_KINDS:
+                raise Invalid(error.reason, "the item is not JSON") from None
+        return payload if b"\x00" in payload else self._scrubber.text(payload, "text")
 
     def group(self, view: View) -> GroupingResult:
         """Which issue the event belongs to."""

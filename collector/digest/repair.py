@@ -260,7 +260,7 @@ class Repair:
                 kept.append({**self._struct(rule_of(rule), image, place, {}), "type": kind})
         system = self.value(rule_of(SystemSdk), value.get("sdk_info"), [*path, "sdk_info"], {})
         found = {"images": kept, "sdk_info": None if system is GONE else system}
-        return {name: part for name, part in found.items() if part} or None
+        return {name: part for name, part in found.items() if part is not None and part != []} or None
 
     def as_object(self, value: Any, path: Path) -> Any:
         """An object or nothing."""
