@@ -31,7 +31,7 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor
-from collector.machine.net import HttpNet, NetSettings, jitter
+from collector.machine.net import HttpNet, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
 from collector.spool import SpoolReader, SpoolRecord
@@ -42,7 +42,6 @@ MAX_BATCH_BYTES = 8 * 2**20
 CARE_EVERY_SECONDS = 1.0
 PUBLISH_EVERY_SECONDS = 0.5
 RETRY_SECONDS = 1.0
-FETCH_SECONDS = 30.0
 LOCK_PATIENCE_SECONDS = 60.0
 RECENT_ISSUES = 20
 
@@ -69,9 +68,9 @@ class Work:
         upstream = self.config.upstream
         if not upstream.dsn.reveal():
             return None
-        net = HttpNet(NetSettings(proxy=upstream.proxy, ca_file=upstream.ca_file))
+        net = HttpNet(upstream.net())
         modes = {project.id: project.forward.mode for project in self.config.project}
-        return Forward(upstream, modes, World(self.clock, net, jitter), self.fetch)
+        return Forward(upstream, modes, World(self.clock, net, jitter))
 
     def leave(self) -> None:
         """Ask every loop to finish."""
@@ -122,16 +121,6 @@ class Work:
         """The sender's loop; it starts once the store has made state.sqlite."""
         assert self.forward is not None
         self.forward.run(self.folder / "state.sqlite", beat, stop)
-
-    def fetch(self, project_id: int, event_id: str, committed_at: float) -> bytes | None:
-        """A stored payload, for the sender: asked of the digest thread, which alone may use the store."""
-        answer: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.jobs.put(lambda shift: answer.put(shift.payload(event_id, project_id)))
-        self.wake.set()
-        try:
-            return answer.get(timeout=FETCH_SECONDS)
-        except queue.Empty:
-            raise Unavailable("the digest loop does not answer") from None
 
 
 class Shift:
@@ -286,13 +275,6 @@ class Shift:
             self.work.link.send("answer", how(self, body), call)
         except (Unavailable, Damaged) as error:
             self.work.link.send("failed", str(error), call)
-
-    def payload(self, event_id: str, project_id: int) -> bytes | None:
-        """A stored payload, None when it cannot be had."""
-        try:
-            return self.store.payload(event_id, project_id)
-        except (Unavailable, Damaged):
-            return None
 
     def publish(self, problem: str = "") -> None:
         """The document that heartbeats carry; built here because only this thread may ask the store."""

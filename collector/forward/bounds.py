@@ -56,6 +56,8 @@ class Bounds:
     def measure(self, outbox: Outbox) -> None:
         """Take the true size."""
         records, size = outbox.size()
+        with outbox.read() as cursor:
+            size += windows.exemplar_bytes(cursor)
         with self._lock:
             self.records, self.bytes = records, size
 

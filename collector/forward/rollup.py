@@ -12,7 +12,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from collector.errors import CollectorError
 from collector.forward.event import stand_in
 from collector.forward.parcel import VERSION, Parcel, Press, pack
 from collector.forward.users import join
@@ -21,14 +20,13 @@ from collector.store.delta import NEW, REGRESSED, SUMMARISED, AppliedBatch, Occu
 from collector.store.outbox import Entry, Outbox, put
 from collector.store.windows import Window
 
-# (project_id, event id as 32 hex, commit time) -> scrubbed JSON payload, None when it is gone. Called by the sender.
-Fetch = Callable[[int, str, float], bytes | None]
 Mode = Callable[[int], str]
 
 NEW_ISSUE, REGRESSION, ITEM, EXEMPLAR, BULK = 0, 1, 2, 3, 4  # priorities in the outbox
 ERROR = "error"
 SUMMARY_KEY = "s:"  # outbox keys of summaries: s:<issue>:<event id>
 CLOSE_GRACE_SECONDS = 0.25  # a commit that began before the window's end may still be on its way
+NOTHING = -2  # below every rank
 MAX_REMEMBERED_BYTES = 4 * 2**20
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "fatal": 4}
 
@@ -61,12 +59,10 @@ class Remembered:
 class Rollup:
     """Counts occurrences in the digest thread (`on_applied`), closes windows in the sender's (`close`)."""
 
-    def __init__(self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], fetch: Fetch) -> None:
+    def __init__(self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool]) -> None:
         self._window = float(window_seconds)
         self._mode = mode
         self._reserve = reserve
-        self._fetch = fetch
-        self._ready = False
         self._press = Press()  # for the digest thread
         self._closing_press = Press()
         self._remembered = Remembered()
@@ -75,9 +71,6 @@ class Rollup:
 
     def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> bool:
         """`on_apply` callback of the store. Returns True when something can be sent at once."""
-        if not self._ready:
-            windows.ensure(cursor)
-            self._ready = True
         urgent = False
         groups: dict[int, list[Occurrence]] = {}
         for occurrence in batch.delta.occurrences:
@@ -124,36 +117,45 @@ class Rollup:
         return True
 
     def _count(self, cursor: sqlite3.Cursor, batch: AppliedBatch, issue_id: int, rows: list[Occurrence]) -> None:
-        best, best_rank = rows[0], -1
-        for row in rows:
-            if (row_rank := rank(batch, row)) >= best_rank:
-                best, best_rank = row, row_rank
+        best, best_rank = most_informative(batch, rows)
         window = windows.latest_window(cursor, issue_id)
         first_at, last_at = min(row.at for row in rows), max(row.at for row in rows)
         users = (row.user for row in rows)
         # Past its end but not closed because the outbox is full: it goes on counting, so a long outage costs nothing.
         ended = window is not None and batch.committed_at >= window.window_at + self._window
+        kept_rank = NOTHING
         if window is None or (ended and self._reserve(0)):
             window = Window(
                 issue_id, batch.committed_at, rows[0].project_id, len(rows), first_at, last_at, rows[0].event_id,
                 best.event_id, best_rank, batch.committed_at, join(b"", users),
             )  # fmt: skip
-            better = True
         else:
-            better = best_rank >= window.rank
+            kept_rank = window.rank
             window = window._replace(
                 events=window.events + len(rows),
                 first_at=min(window.first_at, first_at),
                 last_at=max(window.last_at, last_at),
                 users=join(window.users, users),
             )
-            if better:
-                self._remembered.drop(window.exemplar)
-                window = window._replace(exemplar=best.event_id, rank=best_rank, exemplar_at=batch.committed_at)
+        if best_rank >= kept_rank:
+            self._remembered.drop(window.exemplar)
+            window = window._replace(exemplar=best.event_id, rank=best_rank, exemplar_at=batch.committed_at)
+            self._keep(cursor, batch, window, best, best_rank > kept_rank)
         windows.save_window(cursor, window)
-        event = batch.event(best) if better else None
-        if event is not None:
-            self._remembered.keep(best.event_id, event.payload)
+
+    def _keep(
+        self, cursor: sqlite3.Cursor, batch: AppliedBatch, window: Window, best: Occurrence, durably: bool
+    ) -> None:
+        """Keep the payload of the new exemplar in memory; on disk only where it is better than the one there."""
+        event = batch.event(best)
+        payload = event.payload if event is not None else batch.payload(best) if durably else None
+        if payload is None:
+            return
+        self._remembered.keep(best.event_id, payload)
+        if durably:
+            packed = self._press.pack(payload)
+            if self._reserve(len(packed)):
+                windows.save_exemplar(cursor, window, packed)
 
     # in the sender's thread ---------------------------------------------------------------------------------------
 
@@ -172,6 +174,7 @@ class Rollup:
             for window, payload in zip(due, packed, strict=True):
                 if (taken := windows.take_window(cursor, window)) is None:
                     continue  # a better exemplar came in between: the next round takes it
+                windows.drop_exemplar(cursor, taken)
                 put(cursor, self._summary(cursor, taken, payload, now))
                 closed += 1
         return closed
@@ -179,12 +182,9 @@ class Rollup:
     def _payload_of(self, outbox: Outbox, window: Window) -> bytes:
         payload = self._remembered.drop(window.exemplar)
         if payload is None:
-            try:
-                payload = self._fetch(window.project_id, window.exemplar.hex(), window.exemplar_at)
-            except CollectorError:  # a segment that is set aside: the count still has to go out
-                payload = None
-        if payload is None:
             with outbox.read() as cursor:
+                if packed := windows.exemplar(cursor, window):
+                    return packed
                 payload = stand_in(windows.issue_line(cursor, window.issue_id), window.last_at)
         return self._closing_press.pack(payload)
 
@@ -213,6 +213,15 @@ class Rollup:
 def summary_id(project_id: int, opener: bytes) -> str:
     """Event id of the summary of the window that `opener` (16 bytes) began: no other window has the same one."""
     return hashlib.blake2b(opener, digest_size=16, key=b"summary", salt=project_id.to_bytes(8, "big")).hexdigest()
+
+
+def most_informative(batch: AppliedBatch, rows: list[Occurrence]) -> tuple[Occurrence, int]:
+    """The newest of the highest rank, and that rank."""
+    best, best_rank = rows[0], NOTHING
+    for row in rows:
+        if (row_rank := rank(batch, row)) >= best_rank:
+            best, best_rank = row, row_rank
+    return best, best_rank
 
 
 def rank(batch: AppliedBatch, occurrence: Occurrence) -> int:

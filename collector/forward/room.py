@@ -8,7 +8,7 @@ from typing import Any
 
 from collector.errors import Unavailable
 from collector.forward.bounds import Bounds
-from collector.forward.rollup import Fetch, Rollup
+from collector.forward.rollup import Rollup
 from collector.forward.sender import IDLE_SECONDS, Sender, World
 from collector.forward.settings import UpstreamSettings
 from collector.forward.target import parse_dsn
@@ -23,16 +23,16 @@ BROKEN_SECONDS = 5.0  # pause after state.sqlite could not be used
 class Forward:
     """Roll-up, outbox and sender of one upstream. Raises ConfigError for an unusable DSN.
 
-    modes: project id -> summaries, events, off or inherit. fetch: payload of a stored event, see rollup.Fetch.
+    modes: project id -> summaries, events, off or inherit.
     """
 
-    def __init__(self, settings: UpstreamSettings, modes: Mapping[int, str], world: World, fetch: Fetch) -> None:
+    def __init__(self, settings: UpstreamSettings, modes: Mapping[int, str], world: World) -> None:
         self._settings = settings
         self._modes = dict(modes)
         self._world = world
         self._target = parse_dsn(settings.dsn.reveal())
         self._bounds = Bounds(settings)
-        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, fetch)
+        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve)
         self._wake = threading.Event()
         self._urgent = False
         self._sender: Sender | None = None
@@ -71,26 +71,38 @@ class Forward:
         self._wake.set()
 
     def run(self, state_path: Path, beat: Callable[[], None], stop: threading.Event) -> None:
-        """The loop of the forward thread, until `stop`; then what is ready is sent for at most drain_timeout."""
+        """The loop of the forward thread, until `stop`; then what is ready is sent for at most drain_timeout.
+
+        A state.sqlite that is locked, damaged or made anew is opened again: its repair is the digest thread's work.
+        """
+        try:
+            while not stop.is_set():
+                try:
+                    self._serve(state_path, beat, stop)
+                except Unavailable as error:
+                    self._trouble = error.what
+                    self._sleep(BROKEN_SECONDS, beat, stop)
+        finally:
+            if stop.is_set():
+                self._world.net.close()
+
+    def _serve(self, state_path: Path, beat: Callable[[], None], stop: threading.Event) -> None:
+        """Work on one open state.sqlite."""
         outbox = Outbox.open(state_path)
         try:
             self.open_sender(outbox)
-            while not stop.is_set():
+            while not stop.is_set() and not outbox.is_replaced:
                 self._sleep(self._step(outbox, beat), beat, stop)
-            self._drain(outbox, beat)
+            if stop.is_set():
+                self._drain(outbox, beat)
         finally:
             outbox.close()
-            self._world.net.close()
 
     def _step(self, outbox: Outbox, beat: Callable[[], None]) -> float:
         assert self._sender is not None
         self._wake.clear()
-        try:
-            pause = self._sender.step(beat)
-            self._trouble = ""
-        except Unavailable as error:  # a locked or damaged state.sqlite: the digest thread sees and repairs it
-            self._trouble = error.what
-            return BROKEN_SECONDS
+        pause = self._sender.step(beat)
+        self._trouble = ""
         now = self._world.clock.monotonic()
         if pause > 0 or now - self._counted_at >= IDLE_SECONDS:
             self.look(outbox)

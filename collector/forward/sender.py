@@ -64,7 +64,6 @@ class Sender:
         self.limits = Limits()
         self.pace = Pace(settings.max_backoff, world.jitter)
         with outbox.transaction() as cursor:
-            windows.ensure(cursor)
             if unknown := windows.end_reports(cursor):  # an earlier process may or may not have told them
                 windows.count(cursor, "reports_unknown", unknown)
         bounds.measure(outbox)

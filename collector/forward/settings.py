@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from collector.machine.net import NetSettings
 from collector.model.settings import Duration, Help, Secret, Settings, Size
 
 Mode = Literal["summaries", "events", "off"]
@@ -29,6 +30,12 @@ class UpstreamSettings(Settings):
     timeout: Annotated[Duration, Help("time for one whole request and its answer")] = Duration("8 s")
     proxy: Annotated[str, Help("http://host:port; empty: as http_proxy, https_proxy and no_proxy say")] = ""
     ca_file: Annotated[str, Help("PEM file of trusted authorities; empty: the system's")] = ""
+
+    def net(self) -> NetSettings:
+        """The part of it that is about connections."""
+        return NetSettings(
+            connect_timeout=self.connect_timeout, timeout=self.timeout, proxy=self.proxy, ca_file=self.ca_file
+        )
 
     def __post_init__(self) -> None:
         if self.window < 1.0:

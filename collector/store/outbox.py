@@ -7,6 +7,7 @@ call, waits up to 5 s for the other writer and then raises Unavailable.
 An entry with a `key` is put once: the same key again is ignored while the entry is there.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,8 +49,10 @@ def put(cursor: sqlite3.Cursor, entry: Entry) -> int:
 class Outbox:
     """The queue seen from its own connection; use one object a thread."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
+        self._inode = _inode(path)
 
     @classmethod
     def open(cls, state_path: Path) -> Self:
@@ -62,11 +65,16 @@ class Outbox:
             connection.execute("PRAGMA synchronous=NORMAL")
         except sqlite3.Error as error:
             raise Unavailable(f"state.sqlite: {error}") from error
-        return cls(connection)
+        return cls(connection, state_path)
 
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+    @property
+    def is_replaced(self) -> bool:
+        """True when state.sqlite was set aside and made anew since: open the new one."""
+        return _inode(self._path) != self._inode
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
@@ -128,3 +136,10 @@ class Outbox:
         with self.read() as cursor:
             row = cursor.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox").fetchone()
         return int(row[0]), int(row[1]) + int(row[0]) * ENTRY_OVERHEAD_BYTES
+
+
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

@@ -100,4 +100,16 @@ CREATE TABLE IF NOT EXISTS outbox(
   key TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS outbox_by_turn ON outbox(target, priority, id);
 CREATE UNIQUE INDEX IF NOT EXISTS outbox_by_key ON outbox(key) WHERE key <> '';
+CREATE TABLE IF NOT EXISTS forward_windows(
+  issue_id INTEGER NOT NULL, window_at REAL NOT NULL, project_id INTEGER NOT NULL, events INTEGER NOT NULL,
+  first_at REAL NOT NULL, last_at REAL NOT NULL, opener BLOB NOT NULL, exemplar BLOB NOT NULL, rank INTEGER NOT NULL,
+  exemplar_at REAL NOT NULL, users BLOB NOT NULL, PRIMARY KEY(issue_id, window_at)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS forward_windows_by_time ON forward_windows(window_at);
+CREATE TABLE IF NOT EXISTS forward_exemplars(
+  issue_id INTEGER NOT NULL, window_at REAL NOT NULL, packed BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS forward_exemplars_by_window ON forward_exemplars(issue_id, window_at);
+CREATE TABLE IF NOT EXISTS forward_reports(
+  reason TEXT NOT NULL, category TEXT NOT NULL, in_flight INTEGER NOT NULL, quantity INTEGER NOT NULL,
+  PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID;
 """

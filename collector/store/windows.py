@@ -3,6 +3,8 @@
 `forward_windows`: what an issue did since `window_at`, one row an open window. `window_at`: commit time of its first
 occurrence, seconds since the epoch; `opener`: that occurrence's event id (16 bytes); `exemplar`: event id of the most
 informative one, `rank` how informative, `exemplar_at` its commit time; `users`: see collector.forward.users.
+`forward_exemplars`: a payload of each open window as one zstd frame: the first of the best rank, so that it is written
+seldom; the newest of that rank is kept in memory and preferred.
 `forward_reports`: quantities to report upstream as discarded, by reason and category; `in_flight` 1 once a request
 with them may have left.
 `forward_counts`: totals since the beginning, by name.
@@ -13,18 +15,6 @@ The functions take the cursor of a transaction: that of a commit (`on_apply` cal
 import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
-
-DDL = (
-    """CREATE TABLE IF NOT EXISTS forward_windows(
-  issue_id INTEGER NOT NULL, window_at REAL NOT NULL, project_id INTEGER NOT NULL, events INTEGER NOT NULL,
-  first_at REAL NOT NULL, last_at REAL NOT NULL, opener BLOB NOT NULL, exemplar BLOB NOT NULL, rank INTEGER NOT NULL,
-  exemplar_at REAL NOT NULL, users BLOB NOT NULL, PRIMARY KEY(issue_id, window_at)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS forward_windows_by_time ON forward_windows(window_at)",
-    """CREATE TABLE IF NOT EXISTS forward_reports(
-  reason TEXT NOT NULL, category TEXT NOT NULL, in_flight INTEGER NOT NULL, quantity INTEGER NOT NULL,
-  PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID",
-)
 
 
 class Window(NamedTuple):
@@ -55,12 +45,6 @@ class Queued(NamedTuple):
     created_at: float
     attempts: int
     bytes: int
-
-
-def ensure(cursor: sqlite3.Cursor) -> None:
-    """Creates the tables where they are not there yet."""
-    for statement in DDL:
-        cursor.execute(statement)
 
 
 def latest_window(cursor: sqlite3.Cursor, issue_id: int) -> Window | None:
@@ -98,6 +82,33 @@ def take_window(cursor: sqlite3.Cursor, window: Window) -> Window | None:
         (window.issue_id, window.window_at, window.exemplar),
     ).fetchone()
     return Window(*row) if row else None
+
+
+def save_exemplar(cursor: sqlite3.Cursor, window: Window, packed: bytes) -> None:
+    """Keeps the payload that the summary of a window will carry."""
+    cursor.execute(
+        "INSERT OR REPLACE INTO forward_exemplars VALUES (?,?,?)", (window.issue_id, window.window_at, packed)
+    )
+
+
+def exemplar(cursor: sqlite3.Cursor, window: Window) -> bytes:
+    """The kept payload of a window, b"" without one."""
+    row = cursor.execute(
+        "SELECT packed FROM forward_exemplars WHERE issue_id = ? AND window_at = ?", (window.issue_id, window.window_at)
+    ).fetchone()
+    return bytes(row[0]) if row else b""
+
+
+def drop_exemplar(cursor: sqlite3.Cursor, window: Window) -> None:
+    """Removes the kept payload of a window."""
+    cursor.execute(
+        "DELETE FROM forward_exemplars WHERE issue_id = ? AND window_at = ?", (window.issue_id, window.window_at)
+    )
+
+
+def exemplar_bytes(cursor: sqlite3.Cursor) -> int:
+    """Bytes of all kept payloads."""
+    return int(cursor.execute("SELECT coalesce(sum(length(packed)), 0) FROM forward_exemplars").fetchone()[0])
 
 
 def issue_line(cursor: sqlite3.Cursor, issue_id: int) -> tuple[str, str, str, str] | None:

@@ -85,7 +85,6 @@ class Edge:
         self.payloads: dict[str, bytes] = {}
         self.modes: dict[int, str] = {}
         self.ingested = 0
-        self.fetched: list[str] = []
         self._numbers = itertools.count(1)
         self._issues: set[int] = set()
         self.outbox: Outbox | None = None
@@ -95,7 +94,7 @@ class Edge:
         """Everything in memory is gone; the files are as they were."""
         if self.outbox is not None:
             self.outbox.close()
-        self.forward = Forward(self.settings, self.modes, World(self.clock, self.net, lambda: 0.5), self.fetch)
+        self.forward = Forward(self.settings, self.modes, World(self.clock, self.net, lambda: 0.5))
         self.outbox = Outbox.open(self.path)
         self.sender = self.forward.open_sender(self.outbox)
 
@@ -103,10 +102,6 @@ class Edge:
         if self.outbox is not None:
             self.outbox.close()
         self.state.close()
-
-    def fetch(self, project_id: int, event_id: str, at: float) -> bytes | None:
-        self.fetched.append(event_id)
-        return self.payloads.get(event_id)
 
     def ingest(self, issue_id: int, count: int = 1, **row: Any) -> list[str]:
         """One commit of `count` occurrences of an issue; their event ids."""
@@ -117,6 +112,7 @@ class Edge:
     def event(self, issue_id: int, **row: Any) -> EventRow:
         number = next(self._numbers)
         event_id = f"{number:032x}"
+        padding = hashlib.shake_128(b"%d" % number).hexdigest(row.pop("padding", 0) // 2)
         payload = {
             "event_id": event_id,
             "timestamp": self.clock.now(),
@@ -125,7 +121,10 @@ class Edge:
             "exception": {"values": [{"type": "Oops", "value": f"issue {issue_id}"}]},
             "contexts": {"trace": {"trace_id": "a" * 32, "span_id": "b" * 16}},
             "project": PROJECT,
-            "extra": {"padding": hashlib.shake_128(b"%d" % number).hexdigest(row.pop("padding", 0) // 2), "number": number},
+            "extra": {
+                "padding": hashlib.shake_128(b"%d" % number).hexdigest(row.pop("padding", 0) // 2),
+                "number": number,
+            },
         }
         self.payloads[event_id] = json.dumps(payload).encode()
         return EventRow(

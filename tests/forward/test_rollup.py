@@ -173,26 +173,29 @@ def test_kill_between_close_and_send_loses_and_doubles_nothing(make_edge: MakeEd
     assert edge.net.counted == 10
 
 
-def test_exemplar_payload_is_remembered_and_read_from_the_store_after_a_restart(make_edge: MakeEdge) -> None:
+def test_exemplar_is_the_newest_of_its_rank_and_after_a_kill_the_one_on_disk(make_edge: MakeEdge) -> None:
     edge = make_edge()
-    edge.ingest(1)
-    edge.ingest(1, 3)
+    edge.ingest(1, 2)
+    newest = edge.ingest(1)
     edge.settle()
     edge.clock.advance(61)
     edge.settle()
-    assert edge.fetched == []
-    edge.ingest(1, 3)
+    assert list(edge.net.received.events.values())[-1]["extra"]["number"] == int(newest[0], 16)
+    kept = edge.ingest(1)
+    edge.ingest(1)
     edge.restart()
+    edge.payloads.clear()
     edge.finish()
-    assert len(edge.fetched) == 1
+    assert list(edge.net.received.events.values())[-1]["extra"]["number"] == int(kept[0], 16)
     assert edge.net.counted == edge.ingested
+    assert edge.state.execute("SELECT count(*) FROM forward_exemplars").fetchone() == (0,)
 
 
 def test_summary_goes_out_even_when_no_payload_is_left(make_edge: MakeEdge) -> None:
     edge = make_edge()
     edge.ingest(1)
     edge.ingest(1, 4)
-    edge.payloads.clear()
+    edge.state.execute("DELETE FROM forward_exemplars")
     edge.restart()
     edge.finish()
     (summary,) = [event for event in edge.net.received.events.values() if count_of(event) > 1]
