@@ -1,13 +1,14 @@
 """Ad-hoc SQL: one statement in, one answer out, by a process that is killed when it does not keep its limits."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -73,8 +74,9 @@ def run(sql: str, sources: Sources, limits: Limits, format: str, out: BinaryIO) 
     """
     if format not in FORMATS:
         raise ProtocolError(400, f"unknown format {format!r}; there are {', '.join(FORMATS)}", REASON)
-    job = Job(sql, format, [str(path) for path in sources.segments], str(sources.state or ""), *limits)
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as notes:
+    with tempfile.NamedTemporaryFile(prefix="collector-answer-") as answer, tempfile.TemporaryFile() as notes:
+        out_name = answer.name if format == "parquet" else ""
+        job = Job(sql, format, [str(path) for path in sources.segments], str(sources.state or ""), *limits, out_name)
         code = _child(job, answer, notes)
         notes.seek(0)
         verdict = _verdict(notes.read(), code, job)
@@ -86,7 +88,23 @@ def run(sql: str, sources: Sources, limits: Limits, format: str, out: BinaryIO) 
     return verdict
 
 
-def _child(job: Job, answer: BinaryIO, notes: BinaryIO) -> int:
+def newer_than(sources: Sources, at: float) -> Sources:
+    """Without the segments whose newest commit is older than `at` (wall clock, seconds). What the catalogue does not
+    know stays."""
+    if sources.state is None:
+        return sources
+    try:
+        with closing(sqlite3.connect(f"file:{sources.state}?mode=ro", uri=True, timeout=5)) as connection:
+            rows = connection.execute(
+                "SELECT name FROM segments WHERE state = 'sealed' AND last_at < ?", (at,)
+            ).fetchall()
+    except sqlite3.Error:
+        return sources
+    old = {row[0] for row in rows}
+    return sources._replace(segments=[path for path in sources.segments if path.stem not in old])
+
+
+def _child(job: Job, answer: IO[bytes], notes: IO[bytes]) -> int:
     """Starts the sandbox, feeds it, kills it at twice its time. Returns its exit code, negative for a signal."""
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(Path(collector.__file__).parents[1]),
                    "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}  # fmt: skip

@@ -15,6 +15,7 @@ class Job(msgspec.Struct, frozen=True):
     memory_limit_bytes: int
     max_rows: int
     max_result_bytes: int
+    out: str = ""  # the file for a parquet answer, which stdout cannot take
 
 
 class Verdict(msgspec.Struct, frozen=True):

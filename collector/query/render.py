@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-FORMATS = ("table", "json", "ndjson", "csv")
+FORMATS = ("table", "json", "ndjson", "csv", "parquet")
 MAX_CELL_CHARS = 120
 
 

@@ -3,14 +3,20 @@
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from collector.errors import ProtocolError
 from collector.query import adhoc
 from collector.query.adhoc import Limits, Sources
 from collector.query.settings import QuerySettings
+from collector.store.settings import RetentionSettings, StoreSettings
+from collector.store.store import Store
+from tests.helpers.clock import FakeClock
+from tests.helpers.digested import NOW, records
 
 LIMITS = Limits.of(QuerySettings())
 
@@ -152,7 +158,7 @@ def test_a_wrong_statement_is_answered_with_a_sentence(sources: Sources, sql: st
 
 
 def test_an_unknown_format_is_refused_before_anything_runs(sources: Sources) -> None:
-    with pytest.raises(ProtocolError, match="table, json, ndjson, csv"):
+    with pytest.raises(ProtocolError, match="table, json, ndjson, csv, parquet"):
         ask(sources, "SELECT 1", "xml")
 
 
@@ -181,3 +187,33 @@ def test_a_damaged_segment_is_named_and_the_others_answer(sources: Sources, tmp_
     )
     assert json.loads(out.getvalue()) == [{"n": 91}]
     assert verdict.skipped == ["20200101.duckdb"]
+
+
+def test_a_parquet_answer_is_a_file_that_reads_back(sources: Sources, tmp_path: Path) -> None:
+    with (tmp_path / "answer.parquet").open("wb") as out:
+        verdict = adhoc.run("SELECT * FROM events ORDER BY timestamp;", sources, LIMITS, "parquet", out)
+    read = duckdb.connect().execute(
+        "SELECT count(*), max(payload->>'$.event_id') FROM '" + str(tmp_path) + "/*.parquet'"
+    )
+    assert read.fetchall() == [(91, f"{91:032x}")]
+    assert (verdict.rows, verdict.truncated) == (91, False)
+
+
+def test_segments_older_than_since_are_not_read(sources: Sources) -> None:
+    narrowed = adhoc.newer_than(sources, NOW + 86_000)
+    assert [path.stem for path in narrowed.segments] == ["20260922", "20260923"]
+    assert rows(narrowed, "SELECT count(*) AS n FROM events") == [{"n": 41}]
+
+
+def test_a_folder_that_nobody_has_open_is_read_without_changing_it(tmp_path: Path) -> None:
+    data, copies = tmp_path / "data", tmp_path / "copies"
+    copies.mkdir()
+    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(), slugs={42: "shop"})
+    store.commit(records(1, 9))
+    store._segments.detach_all()  # as a killed collector leaves it: the events are in the write-ahead log
+    store._connection.close()
+    store._state.close()
+    before = {path.name: path.read_bytes() for path in (data / "segments").iterdir()}
+    found = rows(adhoc.of_folder(data, copies), "SELECT count(*) AS n, max(i.count) AS c FROM events, issues i")
+    assert found == [{"n": 45, "c": 2}]
+    assert {path.name: path.read_bytes() for path in (data / "segments").iterdir()} == before
