@@ -10,9 +10,9 @@ import msgspec
 from collector.scrub.meta import Path, entry_at, set_entry
 from collector.scrub.places import ARRAY, BOOLEAN, KIND_OF, NULL, OBJECT, STRING, Place
 from collector.scrub.schema import FREE_NO
-from collector.scrub.skeleton import DECODERS
-from collector.scrub.spans import MARK_BASE, MARK_BYTES, MAX_MARKS, Fallback, Spans
-from collector.scrub.text import removed, scrub_text
+from collector.scrub.skeleton import EVENT_DECODER, NOTHING, Frame
+from collector.scrub.spans import MARK_BASE, MARK_LEAD, MAX_MARKS, Fallback, Spans
+from collector.scrub.text import removed
 
 MAX_DEPTH = 150
 SMALL_BYTES = 1024  # decoded at once; larger values level by level
@@ -32,13 +32,14 @@ class MarkedWalk:
 
     def scrubbed(self, root: Place) -> bytes:
         """The payload, patched. Raises Fallback, msgspec.DecodeError."""
-        item = _open(self.spans.marked(), 0)
-        if not isinstance(item, dict):
-            raise Fallback
-        for name in DECODERS:
-            if name in item:
-                self.known(item, root, name)
-        self.object(item, root, ())
+        marked = self.spans.marked()
+        try:
+            self.part(EVENT_DECODER.decode(marked), root, ())
+        except msgspec.ValidationError:
+            item = _open(marked, 0)
+            if not isinstance(item, dict):
+                raise Fallback from None
+            self.object(item, root, ())
         if not self.patches:
             return self.spans.payload
         for path, entry in self.found.items():
@@ -49,31 +50,28 @@ class MarkedWalk:
         """A copy of what `_meta` says about a field so far."""
         return dict(self.found.get(path) or entry_at(self.meta, path) or {})
 
-    def known(self, item: dict[str, Any], root: Place, name: str) -> None:
-        """Scrub a large known part of an event; left to `object` when it has another shape."""
-        data = bytes(item[name])
-        if MARK_BYTES in data:
-            try:
-                part = DECODERS[name].decode(data)
-            except msgspec.ValidationError:
-                return
-            self.part(part, root.key(name, OBJECT), (name,))
-        item[name] = None
-
     def part(self, part: msgspec.Struct, place: Place, path: Path) -> None:
-        """Scrub the fields of a decoded known part."""
+        """Scrub the fields of a known part of an event."""
         for name in part.__struct_fields__:
             inner = getattr(part, name)
+            if inner is NOTHING or inner is None:
+                continue
             if isinstance(inner, msgspec.Raw):
-                if MARK_BYTES in bytes(inner):
+                if MARK_LEAD in bytes(inner) and place.node.field(name) is not FREE_NO:
                     self.keyed(inner, -1, place, name, (*path, name))
             elif isinstance(inner, list):
-                below = place.key(name, ARRAY)
-                for index, one in enumerate(inner):
-                    if one is not None:
-                        self.part(one, below.item(index, OBJECT), (*path, name, str(index)))
-            elif inner is not None:
+                self.parts(inner, place.key(name, ARRAY), (*path, name))
+            else:
                 self.part(inner, place.key(name, OBJECT), (*path, name))
+
+    def parts(self, parts: list[Any], place: Place, path: Path) -> None:
+        """Scrub the elements of a known list."""
+        for index, one in enumerate(parts):
+            if isinstance(one, Frame):
+                if MARK_LEAD in bytes(one.vars):
+                    self.part(one, place.item(index, OBJECT), (*path, str(index)))
+            elif one is not None:
+                self.part(one, place.item(index, OBJECT), (*path, str(index)))
 
     def object(self, value: dict[str, Any], place: Place, path: Path) -> None:
         """Scrub the marked values of an object, and those under marked keys."""
@@ -87,7 +85,7 @@ class MarkedWalk:
             elif isinstance(inner, str):
                 if inner.isascii():
                     continue
-            elif isinstance(inner, msgspec.Raw) and MARK_BYTES not in bytes(inner):
+            elif isinstance(inner, msgspec.Raw) and MARK_LEAD not in bytes(inner):
                 continue
             value[key] = self.keyed(inner, mark, place, name, (*path, name))
 
@@ -124,7 +122,7 @@ class MarkedWalk:
         if place.node.pairs:
             for index, pair in enumerate(value):
                 if isinstance(pair, msgspec.Raw):
-                    if MARK_BYTES not in bytes(pair):
+                    if MARK_LEAD not in bytes(pair):
                         continue
                     pair = msgspec.json.decode(pair)
                 here = (*path, str(index))
@@ -146,7 +144,7 @@ class MarkedWalk:
                 if inner.isascii():
                     continue
             elif isinstance(inner, msgspec.Raw):
-                if MARK_BYTES not in bytes(inner):
+                if MARK_LEAD not in bytes(inner):
                     continue
                 inner = _open(bytes(inner), SMALL_BYTES)
             value[index] = self.element(inner, index, place, (*path, str(index)))
@@ -167,7 +165,7 @@ class MarkedWalk:
     def text(self, text: str, start: int, place: Place, path: Path) -> str | None:
         """Run the rules on a text whose token is at `start`; patch it when it changed."""
         entry = self.entry(path)
-        fresh = scrub_text(text, place.steps, entry, place.grown.keys)
+        fresh = place.scrub(text, entry)
         if fresh != text:
             self.found[path] = entry
             body = b"null" if fresh is None else msgspec.json.encode(fresh)

@@ -6,7 +6,7 @@ F4; the quirks observed there (no Luhn check, half of an IPv6 address survives) 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -197,15 +197,39 @@ _MAKERS: dict[str, Callable[[], list[Pattern]]] = {
 RULE_TYPES = tuple(sorted(name for name in _MAKERS if name not in ("url_password", "strict_keys")))
 
 
-def any_of(patterns: tuple[Pattern, ...]) -> Any:
-    """One pattern that finds whether any of the built-in patterns would, None when a user's is among them."""
-    parts = [pattern.as_part for pattern in patterns]
-    if not parts or None in parts:
-        return None
-    made = options(text=False)
-    made.never_capture = True
-    made.max_mem = 32 << 20
-    return re2.compile("|".join(part for part in parts if part).encode(), made)
+class WhichOf:
+    """Tells in one pass which of many patterns may find something in a text, now or after earlier ones have redacted.
+
+    A redaction of a built-in pattern never makes another one match, because they begin and end at word boundaries; one
+    of a user's pattern might, so behind the first of those everything is possible.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern | None]) -> None:
+        made = options(text=False)
+        made.max_mem = 32 << 20
+        self._set = re2.Set.SearchSet(made)
+        self._numbers: list[int] = []
+        self._always: list[int] = []
+        self._count = len(patterns)
+        self._closed = True
+        for number, pattern in enumerate(patterns):
+            part = pattern.as_part if pattern is not None else None
+            if part is not None:
+                self._set.Add(part.encode())
+                self._numbers.append(number)
+            else:
+                self._always.append(number)
+                self._closed = self._closed and pattern is None
+        self._set.Compile()
+
+    def of(self, text: bytes) -> list[int]:
+        """Numbers of the patterns that may find something; None among the patterns always counts."""
+        found = self._always
+        if self._numbers:
+            found = [*(self._numbers[index] for index in self._set.Match(text) or ()), *found]
+        if self._closed or not found:
+            return found
+        return list(range(min(found), self._count))
 
 
 @cache

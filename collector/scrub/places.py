@@ -7,12 +7,12 @@ is grown anew.
 
 from typing import Any
 
-from collector.scrub.patterns import any_of
+from collector.scrub.patterns import WhichOf
 from collector.scrub.rules import Application, Rule
 from collector.scrub.schema import FREE_NO, Node
 from collector.scrub.selectors import NO
 from collector.scrub.selectors import Step as Level
-from collector.scrub.text import Keys, Step
+from collector.scrub.text import Entry, Keys, Step, scrub_text
 
 MAX_PLACES = 20_000
 
@@ -33,16 +33,16 @@ class Grown:
         self.keys = keys
         self.count = 0
         self.by_index = any(application.selector.uses_index for program in programs for application in program)
-        self.plans: dict[tuple[Any, ...], tuple[tuple[Step, ...], Any]] = {}
+        self.plans: dict[tuple[Any, ...], tuple[tuple[Step, ...], WhichOf]] = {}
 
 
 class Place:
     """A field path: `steps` is what happens to a text there, `drops` the rules that take any other value away.
 
-    `likely`: one pattern over all steps; a text (without NUL, without earlier remarks) that it does not find stays.
+    `which` tells in one pass which steps may change a text.
     """
 
-    __slots__ = ("drops", "grown", "kids", "level", "likely", "node", "parent", "pii", "steps")
+    __slots__ = ("drops", "grown", "kids", "level", "node", "parent", "pii", "steps", "which")
 
     def __init__(self, grown: Grown, node: Node, level: Level, kind: str, parent: "Place | None") -> None:
         self.grown = grown
@@ -52,11 +52,18 @@ class Place:
         self.parent = parent
         self.kids: dict[tuple[str | int, str], Place] = {}
         self.steps: tuple[Step, ...] = ()
-        self.likely: Any = None
+        self.which: WhichOf | None = None
         self.drops: tuple[Rule, ...] = ()
         grown.count += 1
         if self.pii != NO and kind not in (NULL, BOOLEAN):
             self._plan(kind)
+
+    def scrub(self, text: str, entry: Entry) -> str | None:
+        """The text after the rules of this place, None when it is deleted; remarks go into `entry`."""
+        possible = None
+        if not entry and self.which is not None and "\x00" not in text:
+            possible = self.which.of(text.encode("utf-8", "surrogatepass"))
+        return scrub_text(text, self.steps, entry, self.grown.keys, possible)
 
     def key(self, key: str, kind: str, value: Any = None) -> "Place":
         """The place under a key, for a value of that kind."""
@@ -123,9 +130,8 @@ class Place:
         plans = self.grown.plans
         name = tuple((id(step.rule), id(step.pattern)) for step in steps)
         if name not in plans:
-            patterns = tuple(step.pattern for step in steps if step.pattern is not None)
-            plans[name] = tuple(steps), any_of(patterns) if len(patterns) == len(steps) else None
-        self.steps, self.likely = plans[name]
+            plans[name] = tuple(steps), WhichOf([step.pattern for step in steps])
+        self.steps, self.which = plans[name]
         self.drops = tuple(drops[:1])
 
 

@@ -22,9 +22,9 @@ from collector.scrub.places import Place
 from collector.scrub.rules import FILTERED
 from collector.scrub.settings import ScrubSettings
 from collector.scrub.skeleton import NAMES
-from collector.scrub.spans import MARK_BYTES, Fallback, Spans
+from collector.scrub.spans import MARK_LEAD, Fallback, Spans
 
-_ESCAPES = re.compile(rb"\\(?:/|u(?!00[01]))")
+_BACKSLASH = 0x5C
 _OUTSIDE_STRINGS = re.compile(r"[-+.0-9eEtrufalsn]*")
 
 
@@ -37,6 +37,8 @@ def _unlike(text: str) -> str:
     return pattern
 
 
+# Escapes that another writer could use for a letter, a digit or a mark of punctuation, and NUL.
+_HIDING_ESCAPES = r"(?i:\\(?:/|u(?:0000|[1-9a-f]|0[1-9a-f]|00[2-9a-f])))"
 _GAP = r"(?:[- ]|\\[nrtf])?"
 _REST = r'(?:[^"\\]|\\.)*"\s*'  # the rest of a string token and what follows
 _UNFILTERED = rf"(?-i:\[|\{{|[-0-9]|\"(?:[^\"\[]|\[{_unlike(FILTERED[1:] + chr(34))}))"
@@ -66,7 +68,7 @@ def _words(settings: ScrubSettings) -> list[str]:
 
 
 def _triggers(settings: ScrubSettings) -> list[str]:
-    found: list[str] = []
+    found = [_HIDING_ESCAPES, r'_meta"\s*:']
     if settings.scrub_data and settings.scrub_defaults:
         found += _default_triggers()
         found += _strict_triggers() if settings.preset == "strict" else [_MAIL_IN_MESSAGE]
@@ -77,7 +79,7 @@ def _triggers(settings: ScrubSettings) -> list[str]:
         ]
     if _words(settings):
         found.append(f"(?i:(?:{'|'.join(re.escape(word) for word in _words(settings))}){_AS_ANY})")
-    return found or [r"[^\x00-\xff]"]
+    return found
 
 
 _MAIL_IN_MESSAGE = r'(?i:formatted"\s*:\s*"(?:[^"\\]|\\.)*?[^\s"]@[a-z0-9-]+\.)'
@@ -112,33 +114,39 @@ def _strict_triggers() -> list[str]:
 
 def scan_event(payload: bytes, pattern: Any, root: Place) -> bytes:
     """The scrubbed payload. Raises Fallback when the deep walk must do it, msgspec.DecodeError when it is no JSON."""
-    if b"\\u" in payload or b"\\/" in payload:
-        if b"\\u0000" in payload:
-            raise Fallback  # patterns do not see NUL characters
-        if _ESCAPES.search(payload):
-            payload = msgspec.json.encode(msgspec.json.decode(payload))
-    meta, end = _meta_at_the_end(payload)
-    hits = [match.start() for match in pattern.finditer(payload[:end] if meta is not None else payload)]
-    if meta is not None and b'"val"' in payload[end:] and pattern.search(payload[end:]):
-        raise Fallback  # an original value in there may need scrubbing
+    hits = [match.start() for match in pattern.finditer(payload)]
     if not hits:
         return payload
-    if MARK_BYTES in payload or (b'"api_target"' in payload and b"graphql" in payload.lower()):
+    if any(payload[hit] == _BACKSLASH for hit in hits):  # escapes may hide what the pattern looks for
+        if any(payload.startswith(b"\\u0000", hit) for hit in hits):
+            raise Fallback  # and patterns never see NUL characters
+        payload = msgspec.json.encode(msgspec.json.decode(payload))
+        hits = [match.start() for match in pattern.finditer(payload)]
+    if not payload.isascii() and MARK_LEAD in payload:
         raise Fallback
-    if meta is None and b'_meta"' in payload:
-        raise Fallback  # not where it is expected
+    meta, end = _meta_at_the_end(payload, hits)
+    if hits and hits[-1] >= end:
+        if b'"val"' in payload[end:]:
+            raise Fallback  # an original value in there may need scrubbing
+        hits = [hit for hit in hits if hit < end]
+    if any(payload[hit : hit + 10].lower() == b"api_target" for hit in hits):
+        raise Fallback  # GraphQL has a scrubbing of its own
+    if not hits:
+        return payload
     spans = Spans(payload, hits, end)
     return MarkedWalk(spans, meta).scrubbed(root) if spans.tokens else payload
 
 
-def _meta_at_the_end(payload: bytes) -> tuple[dict[str, Any] | None, int]:
-    """`_meta` decoded, and where it begins, when it is the last field of the event; else None and the end."""
-    start = payload.rfind(b',"_meta":{')
-    if start >= 0 and payload.endswith(b"}"):
-        try:
-            meta = msgspec.json.decode(payload[start + 9 : -1])
-        except msgspec.DecodeError:
-            return None, len(payload)
-        if isinstance(meta, dict):
-            return meta, start
-    return None, len(payload)
+def _meta_at_the_end(payload: bytes, hits: list[int]) -> tuple[dict[str, Any] | None, int]:
+    """`_meta` decoded, and where it begins: the last field of the event. None and the end when there is none."""
+    found = [hit for hit in hits if payload.startswith(b"_meta", hit)]
+    if not found:
+        return None, len(payload)
+    start = found[-1] - 2
+    if not payload.startswith(b',"_meta":{', start) or not payload.endswith(b"}"):
+        raise Fallback
+    try:
+        meta = msgspec.json.decode(payload[start + 9 : -1])
+    except msgspec.DecodeError as error:
+        raise Fallback from error
+    return meta, start

@@ -80,11 +80,11 @@ class Scrubber:
         """Plain text: line by line, because a rule may take a whole text; keys of several lines first."""
         text = data.decode("utf-8", "surrogateescape")
         for root in self._places("json"):
-            steps = root.key("", STRING).steps
-            blocks = tuple(step for step in steps if step.rule.id.startswith("@pemkey"))
+            place = root.key("", STRING)
+            blocks = tuple(step for step in place.steps if step.rule.id.startswith("@pemkey"))
             if blocks and "-----BEGIN" in text:
                 text = scrub_text(text, blocks, {}, self._keys) or ""
-            text = "\n".join(scrub_text(line, steps, {}, self._keys) or "" for line in text.split("\n"))
+            text = "\n".join(place.scrub(line, {}) or "" for line in text.split("\n"))
         return text.encode("utf-8", "surrogateescape")
 
     def _places(self, kind: str) -> list[Place]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from collector.scrub.schema import EVENT
+
 NOTHING = msgspec.Raw()
 
 
@@ -53,14 +55,24 @@ class Breadcrumbs(msgspec.Struct):
     values: list[Breadcrumb | None] | None = None
 
 
-DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    "exception": msgspec.json.Decoder(Exceptions),
-    "threads": msgspec.json.Decoder(Threads),
-    "breadcrumbs": msgspec.json.Decoder(Breadcrumbs),
-    "stacktrace": msgspec.json.Decoder(Stacktrace),
+_TYPED: dict[str, Any] = {
+    "exception": Exceptions | None,
+    "threads": Threads | None,
+    "breadcrumbs": Breadcrumbs | None,
+    "stacktrace": Stacktrace | None,
 }
-NAMES = frozenset(DECODERS) | {
+# An event with a field that is not known, or with another shape in a typed one, is a ValidationError: it is then
+# opened level by level instead.
+EVENT_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Event",
+        [(name, _TYPED[name], None) if name in _TYPED else (name, msgspec.Raw, NOTHING) for name in EVENT.fields],
+        forbid_unknown_fields=True,
+    )
+)
+# Keys below the top of an event that must be found under exactly this name; a mark in front would hide them.
+NAMES = frozenset(
     name
     for kind in (Frame, Stacktrace, Mechanism, ExceptionValue, Thread, Breadcrumb, Exceptions)
     for name in kind.__struct_fields__
-}
+)

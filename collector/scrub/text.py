@@ -6,6 +6,7 @@ characters. Source: reference page on the protocol, F4 (`_meta` shape).
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from collector.scrub.patterns import WHOLE, Pattern
@@ -30,13 +31,20 @@ class Keys(NamedTuple):
     hash_key: bytes = b""
 
 
-def scrub_text(text: str, steps: tuple[Step, ...], entry: Entry, keys: Keys) -> str | None:
-    """The text after all steps, None when it is deleted; remarks and length go into `entry`."""
-    if text in UNTOUCHED:
+def scrub_text(
+    text: str, steps: tuple[Step, ...], entry: Entry, keys: Keys, possible: Sequence[int] | None = None
+) -> str | None:
+    """The text after all steps, None when it is deleted; remarks and length go into `entry`.
+
+    `possible`: numbers of the steps that may change this text; None when that is not known.
+    """
+    if not steps or possible == [] or text in UNTOUCHED:
         return text
     current = text.encode("utf-8", "surrogatepass")
     chunks = _split(current, entry.get("rem"))
-    for rule, pattern in steps:
+    for number, (rule, pattern) in enumerate(steps):
+        if possible is not None and number not in possible:
+            continue
         if rule.removes and (rule.anything or pattern is None):
             _remark(entry, [rule.origin, REMOVED])
             return None

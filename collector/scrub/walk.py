@@ -10,7 +10,7 @@ from typing import Any
 from collector.scrub.meta import Path, Tree, child, entry_at, set_entry
 from collector.scrub.places import ARRAY, KIND_OF, OBJECT, STRING, Place
 from collector.scrub.rules import FILTERED, REMOVED
-from collector.scrub.text import removed, scrub_text
+from collector.scrub.text import removed
 
 MAX_DEPTH = 200
 
@@ -51,8 +51,6 @@ class Walk:
     def text(self, text: str, place: Place, path: Path) -> str | None:
         """The scrubbed text, None when it was deleted."""
         entry = self.entry(path)
-        if not entry and not may_match(place, text):
-            return text
         kept = ""
         body = text
         if place.node.path_text:
@@ -60,7 +58,7 @@ class Walk:
             if cut < 0:
                 return text
             body, kept = text[:cut], text[cut:]
-        fresh = scrub_text(body, place.steps, entry, place.grown.keys)
+        fresh = place.scrub(body, entry)
         if fresh != body:
             self.found[path] = entry
         if kept:
@@ -142,7 +140,7 @@ class Walk:
         if entry is not None and isinstance(original, str) and place.parent is not None:
             name = place.level.key
             as_text = place.parent.key(name, STRING) if name is not None else place.parent.item(-1, STRING)
-            entry["val"] = scrub_text(original, as_text.steps, {}, place.grown.keys)
+            entry["val"] = as_text.scrub(original, {})
         for key in tree:
             if key == "":
                 continue
@@ -163,13 +161,6 @@ class Walk:
         if isinstance(value, list) and key == "1" and place.level.key is not None:
             return place, inner
         return place.key(key, KIND_OF[type(inner)], inner), inner
-
-
-def may_match(place: Place, text: str) -> bool:
-    """Whether any rule of the place might find something in a text that has no remarks yet."""
-    if place.likely is None or "\x00" in text:
-        return True
-    return place.likely.search(text.encode("utf-8", "surrogatepass")) is not None
 
 
 def _is_address(text: str) -> bool:
