@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from collector.accept.settings import IngestSettings
+from collector.admit.settings import QuotaSettings
 from collector.digest.settings import DigestSettings
 from collector.errors import ConfigError
 from collector.filter import Filters, FilterSettings
@@ -69,6 +70,7 @@ class ProjectConfig(ProjectSettings):
     scrubbing: ScrubSettings = ScrubSettings()
     grouping: GroupingSettings = GroupingSettings()
     forward: ForwardSettings = ForwardSettings()
+    quota: Annotated[list[QuotaSettings], Help("how much this project may send")] = []
 
 
 class Config(Settings):
@@ -86,6 +88,7 @@ class Config(Settings):
     retention: RetentionSettings = RetentionSettings()
     query: QuerySettings = QuerySettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    quota: Annotated[list[QuotaSettings], Help("how much all projects together, or each of them, may send")] = []
     project: Annotated[list[ProjectConfig], Help("the projects; none: one is made and kept in the data folder")] = []
 
     def to_bytes(self) -> bytes:

@@ -21,7 +21,8 @@ import structlog
 import uvicorn
 
 from collector import __version__
-from collector.accept import Doors, build_ingest, uvicorn_settings
+from collector.accept import Doors, MemoryPressure, build_ingest, uvicorn_settings
+from collector.admit.quotas import Quotas
 from collector.config import Config, ProjectConfig
 from collector.errors import Busy, ConfigError, Unavailable
 from collector.machine.child import Worker
@@ -103,6 +104,8 @@ class Front:
             clock=clock,
             spool_add=self.spool_add,
             refused=self.refusals.add,
+            quotas=Quotas(config.quota, {project.id: project.quota for project in config.project}, clock),
+            pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
         )
         settings = uvicorn_settings(build_ingest(self.doors, build_web(self.status)), config.ingest)
         self.server = QuietServer(settings)
@@ -156,6 +159,7 @@ class Front:
                 address=self.address,
                 dsns=dsn_lines(self.config, self.address),
                 answers={str(code): count for code, count in self.doors.answers.items()},
+                memory_trouble=self.doors.pressure.trouble() if self.doors.pressure else "",
             )
         )
 

@@ -29,6 +29,7 @@ class Facts(NamedTuple):
     address: str
     dsns: list[str]
     answers: dict[str, int]
+    memory_trouble: str = ""
 
 
 EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
@@ -76,7 +77,9 @@ def _problems(facts: Facts) -> Iterator[str]:
         yield f"the worker has not reported for {age:.0f} s"
     if facts.spool["trouble"]:
         yield facts.spool["trouble"]
-    elif facts.spool["pressure"] >= 1:
+    if facts.memory_trouble:
+        yield facts.memory_trouble
+    if facts.spool["pressure"] >= 1 and not facts.spool["trouble"]:
         yield "the spool takes no more: it is full or the disk is"
     for name, loop in (facts.beat.get("loops") or {}).items():
         if loop["late"]:
@@ -96,7 +99,7 @@ def compose(facts: Facts) -> dict[str, Any]:
     alive = age is not None and age <= MAX_BEAT_AGE_SECONDS
     late = [name for name, loop in (beat.get("loops") or {}).items() if loop["late"]]
     return {
-        "ready": alive and not facts.spool["trouble"] and facts.spool["pressure"] < 1,
+        "ready": alive and not facts.spool["trouble"] and facts.spool["pressure"] < 1 and not facts.memory_trouble,
         "healthy": alive and not late and not facts.spool["trouble"],
         "problems": problems,
         "version": __version__,

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from collector.accept.pressure import MemoryPressure
 from collector.accept.settings import IngestSettings
+from collector.admit.quotas import Quotas
 from collector.machine.clock import Clock
 from collector.machine.ids import new_event_id
 from collector.model.outcome import Outcome
@@ -18,8 +20,8 @@ SpoolAdd = Callable[[Received, bytes], Awaitable[Position]]
 
 @dataclass
 class Doors:
-    """spool_add: resolves when durable, raises Busy or Unavailable (at once or when awaited). refused: one outcome of an
-    authenticated client. answers: HTTP status -> count, for the metrics."""
+    """spool_add: resolves when durable, raises Busy or Unavailable (at once or when awaited). refused: one outcome of
+    an authenticated client. quotas, pressure: None is no limit. answers: HTTP status -> count, for the metrics."""
 
     projects: Sequence[ProjectSettings]
     settings: IngestSettings
@@ -27,6 +29,8 @@ class Doors:
     clock: Clock
     spool_add: SpoolAdd
     refused: Callable[[Outcome], None]
+    quotas: Quotas | None = None
+    pressure: MemoryPressure | None = None
     new_event_id: Callable[[], str] = new_event_id
     answers: "Counter[int]" = field(default_factory=Counter)
 

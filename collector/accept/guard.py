@@ -63,7 +63,7 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         size = self._chunk_bytes = len(data)
         phase = self._phase
-        if phase == _IDLE or phase == _HEAD:
+        if phase in (_IDLE, _HEAD):
             self._head_bytes += size
             super().data_received(data)
             if self._phase == _HEAD and self._head_bytes > self.settings.max_http_header_bytes:
@@ -90,7 +90,7 @@ class Guarded(HttpToolsProtocol):
             self._refusal = 431
             raise ValueError  # httptools turns it into a parser error, which ends in send_400_response
         super().on_headers_complete()
-        self.scope["extensions"] = {EXCHANGE: Exchange(self, self.cycle)}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {EXCHANGE: Exchange(self, self.cycle)}  # type: ignore[dict-item]
         self._phase = _BODY
         self._body_bytes = 0
         self._drain_bytes = 2**20

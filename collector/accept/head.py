@@ -18,7 +18,7 @@ _SEEN_ONCE = {
 class Head:
     """What one request says before its body. Bytes as sent; texts are made when they are needed."""
 
-    __slots__ = ("_forwarded", "_x_sentry_auth", "authorization", "once", "scope", "query")
+    __slots__ = ("_forwarded", "_x_sentry_auth", "authorization", "once", "query", "scope")
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.scope = scope

@@ -6,7 +6,7 @@ spool, and only then 200.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,22 +15,36 @@ import structlog
 
 from collector.accept.address import Proxies
 from collector.accept.body import BodyReader, BrokenOff, Inflight, Receive
+from collector.accept.claims import claims_of
 from collector.accept.doors import Doors
 from collector.accept.head import Head
-from collector.accept.respond import GIF, PREFLIGHT, Answer, Send, error_body, of_error, respond, with_id
+from collector.accept.respond import (
+    GIF,
+    PREFLIGHT,
+    SUCCESS,
+    Answer,
+    Send,
+    error_body,
+    limited,
+    of_error,
+    otlp_failure,
+    respond,
+)  # fmt: skip
 from collector.accept.routes import Place, find_place
 from collector.admit.origins import origin_allowed
 from collector.errors import Busy, ProtocolError, Unavailable
 from collector.model.envelope import Envelope, Item
-from collector.model.outcome import FILTERED, INVALID, Outcome
+from collector.model.outcome import FILTERED, INVALID, RATE_LIMITED, Outcome
 from collector.model.project import ProjectSettings
 from collector.model.received import Received
 from collector.protocol.auth import Auth, missing_auth, same_key
+from collector.protocol.cron import CLIENT as CRON_CLIENT
 from collector.protocol.dsn import Dsn, parse_dsn
 from collector.protocol.encodings import decode_inline
-from collector.protocol.envelope import bad_envelope, first_line
+from collector.protocol.envelope import bad_envelope, event_id_of
 from collector.protocol.kinds import ITEM_KINDS, counts_of, creates_event, is_known
-from collector.protocol.records import BODY_FORMS, ENVELOPE_TYPE, max_body_bytes, open_body, parse_body
+from collector.protocol.ratelimits import RateLimit
+from collector.protocol.records import BODY_FORMS, max_body_bytes, open_body, parse_body
 from collector.protocol.sizes import check_sizes
 from collector.protocol.store_body import peek_event_id
 
@@ -38,6 +52,8 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 MAX_PROJECT_ID = 2**63 - 1
 DECODE_THREADS = 2
+MAX_QUERY_BYTES = 4096
+READS_QUERY = {"security", "cron"}  # doors whose query says more than who sends
 
 log = structlog.get_logger("accept")
 
@@ -48,6 +64,7 @@ class Admitted(NamedTuple):
     received: Received
     body: bytes
     event_id: str
+    limits: Sequence[RateLimit] = ()
 
 
 def build_ingest(doors: Doors, fallback: App) -> App:
@@ -79,7 +96,7 @@ class Ingest:
         try:
             answer = await self._answer(place, scope["method"], head, receive)
         except (ProtocolError, Busy, Unavailable) as error:
-            answer = of_error(error)
+            answer = _failure(place, head, error)
         except BrokenOff:
             return
         except Exception:  # the request door: a bug here must not take the connection's other requests along
@@ -94,13 +111,15 @@ class Ingest:
         if method not in place.form.methods:
             allow = ", ".join(place.form.methods).encode()
             return Answer(405, error_body(f"method not allowed, use {allow.decode()}"), headers=((b"allow", allow),))
+        if self.doors.pressure is not None:
+            self.doors.pressure.check()
         auth = head.auth(place.key)
         project = self._project(place, auth)
         encoding = head.encoding()
         reader = BodyReader(head.scope, self.inflight, *self._body_limit(place.form.name))
         try:
             if method == "GET":
-                body, encoding = _query_body(head.query), ""
+                body, encoding = _query_body(place, head.query), ""
             else:
                 body = await reader.read(receive, head.content_length())
             admitted = await self._admit(place, project, auth, self._received(place, head, auth, encoding), body)
@@ -108,9 +127,11 @@ class Ingest:
                 await self.doors.spool_add(admitted.received, admitted.body)
         finally:
             reader.release()
-        if method == "GET":
+        if admitted.limits and place.form.says_429:
+            return limited(admitted.limits)
+        if method == "GET" and place.form.name == "store":
             return Answer(200, GIF, b"image/gif")
-        return with_id(admitted.event_id)
+        return SUCCESS[place.form.answer](admitted.event_id, admitted.received.content_type)
 
     def _body_limit(self, door: str) -> tuple[str, int]:
         return BODY_FORMS[door].max_bytes, max_body_bytes(door, self.doors.limits)
@@ -124,11 +145,13 @@ class Ingest:
             public_key=auth.public_key if auth else "",
             encoding=encoding,
             content_type=head.text(b"content-type"),
-            client=auth.client if auth else "",
+            client=_client(place, auth),
             user_agent=head.text(b"user-agent"),
             remote_addr=head.address(self.proxies),
             origin=head.origin(),
             slug=place.slug,
+            event_id=_event_id_of(place),
+            query=head.query[:MAX_QUERY_BYTES].decode("ascii", "replace") if place.form.name in READS_QUERY else "",
         )
 
     def _project(self, place: Place, auth: Auth | None) -> ProjectSettings | None:
@@ -147,7 +170,7 @@ class Ingest:
         self, place: Place, project: ProjectSettings | None, auth: Auth | None, received: Received, body: bytes
     ) -> Admitted:
         limits = self.doors.limits
-        if not body:
+        if not body and not place.form.may_be_empty:
             raise ProtocolError(400, "empty request body", "empty_body")
         decoded = decode_inline(received.encoding, body, self.doors.settings.max_inline_bytes)
         if decoded is not None:
@@ -192,19 +215,20 @@ class Ingest:
             for item in items:
                 self._refuse(project.id, public_key, item, INVALID, "cors", at)
             raise _rejected("Cors")
-        skip: list[int] = []
+        skip: set[int] = set()
         if not self.doors.settings.accept_unknown_items:
-            skip = [index for index, item in enumerate(items) if not is_known(item)]
+            skip = {index for index, item in enumerate(items) if not is_known(item)}
             for index in skip:
                 self._refuse(project.id, public_key, items[index], FILTERED, "unknown-item", at)
+        limits = self._limit(project.id, public_key, items, skip, at)
         kept = [item for index, item in enumerate(items) if index not in skip] if skip else items
         try:
-            check_sizes(kept, self.doors.limits)
+            self._check_sizes(received.door, kept)
         except ProtocolError as error:
             for item in kept:
                 self._refuse(project.id, public_key, item, INVALID, error.reason, at)
             raise
-        event_id = self._event_id(envelope, kept)
+        event_id = received.event_id or self._event_id(envelope, kept)
         record = Received(
             door=received.door,
             project_id=project.id,
@@ -220,9 +244,28 @@ class Ingest:
             origin=received.origin,
             query=received.query,
             slug=received.slug,
-            skip=tuple(skip),
+            skip=tuple(sorted(skip)),
         )
-        return Admitted(record, body, event_id)
+        return Admitted(record, body, event_id, limits)
+
+    def _limit(
+        self, project_id: int, public_key: str, items: list[Item], skip: set[int], at: float
+    ) -> Sequence[RateLimit]:
+        """What quotas refuse joins `skip`; the limits to announce."""
+        quotas = self.doors.quotas
+        if quotas is None or not quotas.concerns(project_id):
+            return ()
+        waiting = [index for index in range(len(items)) if index not in skip]
+        verdict = quotas.check(project_id, public_key, claims_of([items[index] for index in waiting]))
+        for place, reason in verdict.refused.items():
+            self._refuse(project_id, public_key, items[waiting[place]], RATE_LIMITED, reason, at)
+            skip.add(waiting[place])
+        return [RateLimit(*limit) for limit in verdict.limits]
+
+    def _check_sizes(self, door: str, items: list[Item]) -> None:
+        """Reports of one request become an event each, so each is judged alone."""
+        for group in [[item] for item in items] if door == "security" else [items]:
+            check_sizes(group, self.doors.limits)
 
     def _event_id(self, envelope: Envelope, items: list[Item]) -> str:
         """The header's id wins; else the payload's own is kept; else a new one, if anything here becomes an event."""
@@ -262,9 +305,33 @@ def _check_agreement(dsn: Dsn, project_id: int, public_key: str) -> None:
         raise bad_envelope("public key header mismatch between envelope and request")
 
 
-def _query_body(query: bytes) -> bytes:
-    """The value of sentry_data of the GET pixel."""
+def _query_body(place: Place, query: bytes) -> bytes:
+    """The value of sentry_data of the GET pixel; other GET doors say all in the query itself."""
+    if place.form.name != "store":
+        return b""
     for name, value in parse_qsl(query.decode("ascii", "replace"), max_num_fields=100):
         if name == "sentry_data":
             return value.encode("utf-8", "replace")
     return b""
+
+
+def _event_id_of(place: Place) -> str:
+    """The event that a path names. Raises ProtocolError 400 when it is no id."""
+    if not place.event_id:
+        return ""
+    event_id = event_id_of(place.event_id)
+    if event_id is None:
+        raise ProtocolError(400, "invalid event id", "invalid_event_id")
+    return event_id
+
+
+def _client(place: Place, auth: Auth | None) -> str:
+    client = auth.client if auth else ""
+    return client or (CRON_CLIENT if place.form.name == "cron" else "")
+
+
+def _failure(place: Place, head: Head, error: ProtocolError | Busy | Unavailable) -> Answer:
+    answer = of_error(error)
+    if place.form.answer != "otlp":
+        return answer
+    return otlp_failure(answer, str(error), head.text(b"content-type"))

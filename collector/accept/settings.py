@@ -17,6 +17,9 @@ class IngestSettings(Settings):
     keep_alive_timeout: Annotated[Duration, Help("how long an idle connection is kept")] = Duration("30 s")
     drain_timeout: Annotated[Duration, Help("time to read on and discard after an early refusal")] = Duration("5 s")
     max_inflight_bytes: Annotated[Size, Help("bodies in memory at once; beyond it the answer is 503")] = Size("256 MiB")
+    max_memory_bytes: Annotated[
+        Size, Help("memory of this process beyond which requests are refused with 503; 0 B is no limit")
+    ] = Size("0 B")
     max_inline_bytes: Annotated[Size, Help("bodies above it are decoded off the event loop")] = Size("1 MiB")
     accept_unknown_items: Annotated[bool, Help("keep items of unknown type; false drops and counts them")] = True
     trusted_proxies: Annotated[

@@ -1,4 +1,4 @@
-"""Allowed origins of a project: `*`, `host`, `scheme://host[:port]`, `*.host` (the bare host too), wildcards per part."""
+"""Allowed origins of a project: `*`, `host`, `scheme://host[:port]`, `*.host` (the bare host too), parts as `*`."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -46,7 +46,7 @@ def _matches(origin: tuple[str, str, str], pattern: str) -> bool:
     return (
         wanted_scheme in ("*", scheme)
         and _host_matches(host, wanted_host.strip("[]"))
-        and (wanted_port in ("*", port) or wanted_host == "*" and not colon)
+        and (wanted_port in ("*", port) or (wanted_host == "*" and not colon))
     )
 
 

@@ -61,6 +61,10 @@ class Quotas:
         self._clock = clock
         self._used: dict[tuple[str, str, str, int], int] = {}
 
+    def concerns(self, project_id: int) -> bool:
+        """Whether any quota could say no; asking costs next to nothing."""
+        return bool(self._quotas.get(project_id))
+
     def check(self, project_id: int, public_key: str, claims: Sequence[Claim]) -> Verdict:
         """The verdict over one envelope; what stays is counted."""
         quotas = self._quotas.get(project_id)
@@ -115,7 +119,9 @@ def _quantity(quota: QuotaSettings, claims: Sequence[Claim]) -> int:
         if not quota.categories:
             total += bool(claim.limited_by)
             continue
-        total += next((n for category, n in claim.counts if category in quota.categories and _concerns(quota, claim)), 0)
+        total += next(
+            (n for category, n in claim.counts if category in quota.categories and _concerns(quota, claim)), 0
+        )
     return total
 
 

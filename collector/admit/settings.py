@@ -12,7 +12,9 @@ class QuotaSettings(Settings):
     """How much may come in. Without a window only `limit = 0` refuses; a negative limit refuses nothing."""
 
     id: Annotated[str, Help("name of the counter; needed when there is a window")] = ""
-    categories: Annotated[list[str], Help('what is counted: "error", "attachment" (bytes), ...; empty: everything')] = []
+    categories: Annotated[
+        list[str], Help('what is counted: "error", "attachment" (bytes), ...; empty: everything')
+    ] = []
     scope: Annotated[Literal["organization", "project", "key"], Help("who shares the counter")] = "organization"
     scope_id: Annotated[str, Help("only for this project id or public key; empty: for each of its own")] = ""
     limit: Annotated[int, Help("quantity per window; 0 refuses all, -1 is no limit")] = -1

@@ -1,4 +1,4 @@
-"""The envelope grammar: bytes -> Envelope. Source: develop.sentry.dev, "Envelopes"; Relay's parser where that is silent.
+"""The envelope grammar: bytes -> Envelope. Source: develop.sentry.dev "Envelopes", Relay's parser where it is silent.
 
     envelope = header LF *( item-header LF payload [LF] )
 

@@ -25,7 +25,7 @@ _UI_PLATFORMS = {"cocoa", "android", "javascript"}
 
 
 class ItemKind(NamedTuple):
-    """One row. `counts`: item -> (category, quantity) pairs, the first is the one an operator thinks of; () = unlimited.
+    """One row. `counts`: item -> (category, quantity), first the one an operator thinks of; () = unlimited.
 
     max_bytes: name of the limit in LimitSettings. average: that limit holds for bytes / item_count.
     group, max_count, max_group_bytes: items of one group share these limits in an envelope.

@@ -14,13 +14,14 @@ DEFAULT_SECONDS = 60  # what SDKs assume for a 429 without any figure
 MAX_SECONDS = 7 * 86400  # own choice: no upstream silences us for longer than a week
 MAX_LIMITS = 100  # own choice: entries read from one header
 
-CATEGORIES = frozenset(
-    "default error transaction security attachment session profile replay transaction_processed transaction_indexed "
-    "monitor profile_indexed span monitor_seat feedback metric_bucket span_indexed profile_duration profile_chunk "
-    "metric_second replay_video uptime attachment_item log_item log_byte profile_duration_ui profile_chunk_ui "
-    "seer_autofix seer_scanner prevent_user prevent_review size_analysis installable_build trace_metric seer_user "
-    "profile_backend profile_ui trace_metric_byte snapshot_image".split()
-)
+CATEGORIES = frozenset((
+    "default", "error", "transaction", "security", "attachment", "session", "profile", "replay",
+    "transaction_processed", "transaction_indexed", "monitor", "profile_indexed", "span", "monitor_seat",
+    "feedback", "metric_bucket", "span_indexed", "profile_duration", "profile_chunk", "metric_second",
+    "replay_video", "uptime", "attachment_item", "log_item", "log_byte", "profile_duration_ui", "profile_chunk_ui",
+    "seer_autofix", "seer_scanner", "prevent_user", "prevent_review", "size_analysis", "installable_build",
+    "trace_metric", "seer_user", "profile_backend", "profile_ui", "trace_metric_byte", "snapshot_image",
+))  # fmt: skip
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 

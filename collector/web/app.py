@@ -40,6 +40,18 @@ def build_web(status: StatusSource) -> Starlette:
             {"ready": document["ready"], "problems": document["problems"]}, 200 if document["ready"] else 503
         )
 
+    async def health_as_relay(request: Request) -> Response:
+        """The two probes at the paths where load balancers in front of a Relay look: live and ready."""
+        kind = request.path_params["kind"]
+        if kind not in ("live", "ready"):
+            return JSONResponse({"detail": "invalid health check kind"}, 400)
+        good = kind == "live" or bool((await status())["ready"])
+        return JSONResponse({"is_healthy": good}, 200 if good else 503)
+
+    async def live(request: Request) -> Response:
+        """What a downstream asks before it sends."""
+        return JSONResponse({"is_healthy": True})
+
     async def metrics(request: Request) -> Response:
         """Prometheus text."""
         return PlainTextResponse(render(await status()), media_type="text/plain; version=0.0.4")
@@ -61,6 +73,8 @@ def build_web(status: StatusSource) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            Route("/api/relay/healthcheck/{kind}/", health_as_relay),
+            Route("/api/0/relays/live/", live),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )

@@ -20,7 +20,7 @@ from tests.conformance.evidence import collect
 from tests.conformance.judge import Evidence
 from tests.conformance.translate import Plan, plan, project_table, toml
 from tests.conformance.upstream import Upstream
-from tests.helpers.running import Collector
+from tests.helpers.running import Collector, wait_for
 
 FIRST_PLACE = 1000
 DRAIN_SECONDS = 60.0
@@ -152,7 +152,7 @@ def _with(proof: Evidence, found: dict[int, Evidence], case: Case) -> Evidence:
 
 def _evidence(running: Collector) -> dict[int, Evidence]:
     """What every project kept and counted, once nothing is on its way any more."""
-    running.drained(DRAIN_SECONDS)
+    wait_for(lambda: running.status()["ledger"]["in_spool"] == 0, DRAIN_SECONDS, "an empty spool")
     return collect(running)
 
 

@@ -5,6 +5,7 @@ such a case is skipped with that name, never guessed at.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ import msgspec
 from collector.filter.relay import from_relay as filters_from_relay
 from collector.model.settings import encode_typed
 from collector.scrub.relay import from_relay as scrubbing_from_relay
-from tests.conformance.cases import KEY, Case, Json, Place
+from tests.conformance.cases import KEY, PROJECT_ID, Case, Json, Place
 
 RESERVE_KEY = "0" * 32  # a project needs one enabled key
+MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
 EVERYBODY = ["0.0.0.0/0", "::/0"]  # Relay believes every sender's forwarding headers
 
 LIMITS = {
@@ -108,8 +110,8 @@ def _health(made: Plan, health: Json) -> None:
     for key, value in health.items():
         if key == "max_memory_bytes":
             made.put("ingest", "max_memory_bytes", f"{value} B")
-        elif key == "max_memory_percent":
-            made.put("ingest", "max_memory_percent", float(value) * 100)
+        elif key == "max_memory_percent":  # of the machine's memory; ours counts bytes of its own process
+            made.put("ingest", "max_memory_bytes", f"{max(1, int(float(value) * MACHINE_BYTES))} B")
         else:
             made.missing.append(f"config.health.{key}")
 
@@ -154,10 +156,21 @@ def _pii(made: Plan, config: Json) -> None:
 
 
 def _quotas(made: Plan, quotas: list[Json]) -> None:
-    names = {"scopeId": "scope_id", "reasonCode": "reason_code"}
-    made.project["quota"] = [
-        {names.get(key, key): value for key, value in quota.items() if value is not None} for quota in quotas
-    ]
+    made.project["quota"] = [_quota(made, quota) for quota in quotas]
+
+
+def _quota(made: Plan, quota: Json) -> Json:
+    made.missing.extend(f"config.project.quotas.{key}" for key in quota if key not in QUOTA)
+    table = {QUOTA[key]: value for key, value in quota.items() if key in QUOTA and value is not None}
+    if "window" in table:
+        table["window"] = f"{table['window']} s"
+    return table
+
+
+QUOTA = {"id": "id", "categories": "categories", "scope": "scope", "scopeId": "scope_id", "limit": "limit",
+         "window": "window", "reasonCode": "reason_code"}  # fmt: skip
+# The numbers that the default project and its key have in the cases, as quotas name them: ours are id and key itself.
+SCOPE_IDS = {("project", str(PROJECT_ID)): "project_id", ("key", "7"): "key"}
 
 
 def _retention(made: Plan, days: int) -> None:
@@ -193,6 +206,10 @@ PROJECT: dict[str, Callable[[Plan, Any], None]] = {
 
 def project_table(made: Plan, place: Place) -> Json:
     """One [[project]] for a case."""
+    for quota in made.project.get("quota", []):
+        owner = SCOPE_IDS.get((quota.get("scope", ""), str(quota.get("scope_id", ""))))
+        if owner:
+            quota["scope_id"] = str(getattr(place, owner))
     identity: Json = {"id": place.project_id, "slug": f"p{place.project_id}", "keys": [place.key]}
     if made.disabled:
         identity |= {"keys": [RESERVE_KEY], "disabled_keys": [place.key]}
