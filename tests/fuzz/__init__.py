@@ -1,0 +1,1 @@
+"""Hostile bytes: whatever comes in, only ProtocolError comes out."""
