@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from sentry_ophio.glob import is_glob_match
 
+UPPER = re.compile(r"[A-Z]+")
+
 
 class GlobError(ValueError):
     """A pattern that is no glob: an unclosed class or an unclosed alternative."""
@@ -33,10 +35,18 @@ def _path_matches(value: str, pattern: str) -> bool:
 def compile_glob(pattern: str, *, path: bool) -> re.Pattern[bytes]:
     """The regular expression of a stack trace rule's glob, over UTF-8. Raises GlobError.
 
-    path: `*` and `?` stop at a slash, letters match in either case, and a backslash is a slash.
+    path: `*` and `?` stop at a slash; the texts come as `lowered` leaves them.
     """
-    translation = _Translation(pattern.replace("\\", "/") if path else pattern, path)
-    return re.compile(translation.expression().encode("latin-1"), re.IGNORECASE if path else 0)
+    # Only a range such as [!-a] means more when case is ignored; without it, lower case matches twice as fast.
+    ranged = path and "[" in pattern
+    pattern = pattern.replace("\\", "/") if ranged else lowered(pattern) if path else pattern
+    expression = _Translation(pattern, path).expression()
+    return re.compile(expression.encode("latin-1"), re.IGNORECASE if ranged else 0)
+
+
+def lowered(pattern: str) -> str:
+    """A pattern of a path in lower case (of ASCII, as the published engine has it) and with slashes only."""
+    return UPPER.sub(lambda found: found[0].lower(), pattern).replace("\\", "/")
 
 
 # What `**` becomes, by where it stands.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.group.frame import Look
-from collector.group.globs import GlobError, compile_glob
+from collector.group.globs import GlobError, compile_glob, lowered
 from collector.group.syntax import Matcher, Rule
 
 FAMILIES = ("native", "javascript", "other")
@@ -21,7 +21,6 @@ MAX_REMEMBERED_TEXTS = 8192
 MAX_REMEMBERED_CHARS = 1024
 TEXT_FIELDS = ("function", "module", "path", "package")
 PATH_FIELDS = frozenset({"path", "package"})
-UPPER = re.compile(r"[A-Z]+")  # patterns know the case of ASCII only, as the published engine does
 NONE: dict[int, dict[str, int]] = {}
 WILD = re.compile(r"[*?\[\]{}\\]")
 
@@ -51,11 +50,12 @@ def _full_match(glob: re.Pattern[bytes], text: str, path: bool) -> bool:
 
 
 class _Wild(NamedTuple):
-    """A pattern that has to be tried; `fixed` is in every text that it matches."""
+    """A pattern that has to be tried; `fixed` is in every text that it matches. exact: and in no other text."""
 
     fixed: str
     glob: re.Pattern[bytes]
     bits: int
+    exact: bool
 
 
 class _FieldIndex:
@@ -84,7 +84,7 @@ class _FieldIndex:
     def seal(self) -> None:
         """Sorts the patterns by how they are looked for."""
         for pattern, bits in self._patterns.items():
-            text = UPPER.sub(lambda found: found[0].lower(), pattern).replace("\\", "/") if self.path else pattern
+            text = lowered(pattern) if self.path else pattern
             if not WILD.search(text):
                 self._literal[text] = self._literal.get(text, 0) | bits
                 if self.path and text.startswith("/"):  # texts without the first slash are tried with it
@@ -94,12 +94,18 @@ class _FieldIndex:
                 same[text[:-1]] = same.get(text[:-1], 0) | bits
             else:
                 try:
-                    self._wild.append(_Wild(_fixed_part(text), compile_glob(pattern, path=self.path), bits))
+                    self._wild.append(self._tried(pattern, text, bits))
                 except GlobError:
                     continue
         self._without_text = self._exclude(None)
         if len(self._wild) > MAX_TRIED_PATTERNS:
             self._spread()
+
+    def _tried(self, pattern: str, text: str, bits: int) -> _Wild:
+        inner = text[3:-3]
+        if self.path and text == f"**/{inner}/**" and not WILD.search(inner):  # the commonest form: **/vendor/**
+            return _Wild(f"/{inner}/", compile_glob(text, path=True), bits, True)
+        return _Wild(_fixed_part(text), compile_glob(pattern, path=self.path), bits, False)
 
     def _spread(self) -> None:
         """Moves each pattern under the rarest piece of its fixed part, so that few are tried per text."""
@@ -148,7 +154,7 @@ class _FieldIndex:
             for gram in set(_grams(padded)) & self._by_gram.keys():
                 tried += [wild for wild in self._by_gram[gram] if wild[0] in padded]
         for wild in tried:
-            if _full_match(wild.glob, text, self.path):
+            if (wild.exact and "\n" not in text) or _full_match(wild.glob, text, self.path):
                 bits |= wild.bits
         return bits
 
