@@ -74,7 +74,7 @@ def _triggers(settings: ScrubSettings) -> list[str]:
         found += _strict_triggers() if settings.preset == "strict" else [_MAIL_IN_MESSAGE]
     if settings.scrub_ip_addresses:
         found += [
-            r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|(?i::[0-9a-f]{0,4}:|fe80:%)",
+            r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?i:fe80:%|(?:[0-9a-f]{1,4}:){6})",
             r'(?i:(?:remote_addr|ip_address|client_ip|user\.ip|client\.address)"\s*(?:,|:\s*["0-9\[{-]))',
         ]
     if _words(settings):
