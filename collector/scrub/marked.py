@@ -29,6 +29,7 @@ class MarkedWalk:
         self.patches: dict[int, tuple[int, bytes]] = {}
         self.found: dict[Path, dict[str, Any]] = {}
         self.meta: dict[str, Any] = meta or {}
+        self.seen: dict[tuple[int, str], tuple[str | None, dict[str, Any]]] = {}
 
     def scrubbed(self, root: Place) -> bytes:
         """The payload, patched. Raises Fallback, msgspec.DecodeError."""
@@ -165,13 +166,19 @@ class MarkedWalk:
     def text(self, text: str, start: int, place: Place, path: Path) -> str | None:
         """Run the rules on a text whose token is at `start`; patch it when it changed."""
         entry = self.entry(path)
-        fresh = place.scrub(text, entry)
+        known = (id(place.steps), text)  # the same values return in frame after frame
+        result = self.seen.get(known) if not entry else None
+        if result is None:
+            remarked = bool(entry)
+            result = place.scrub(text, entry), entry
+            if not remarked:
+                self.seen[known] = result
+        fresh, noted = result
         if fresh != text:
-            self.found[path] = entry
+            self.found[path] = noted
             body = b"null" if fresh is None else msgspec.json.encode(fresh)
             self.patches[start] = (self.spans.value_end(start), body)
-            return fresh
-        return text
+        return fresh
 
     def drop(self, start: int, place: Place, path: Path) -> None:
         """A number, list or object that a rule takes away."""
