@@ -97,6 +97,15 @@ class State:
         except sqlite3.Error as error:
             raise _translate(error, self.path) from error
 
+    def dicts(self, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All rows of a query with named parameters, as dicts. Raises Unavailable, Damaged."""
+        try:
+            cursor = self._connection.execute(statement, dict(values))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except sqlite3.Error as error:
+            raise _translate(error, self.path) from error
+
     # -- small facts --------------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Any:

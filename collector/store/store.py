@@ -34,7 +34,7 @@ from collector.store.quarantine import Quarantine
 from collector.store.recent import RecentIds
 from collector.store.retention import Retention
 from collector.store.segment import Commit, Progress, Segment
-from collector.store.segments import Segments
+from collector.store.segments import READ_ERRORS, Segments
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.snapshots import ActiveCopies, CheckpointHold, Snapshot
 from collector.store.state import OnApply, State
@@ -371,6 +371,7 @@ class Store:
             self._rotate()
         if self._clock.monotonic() - self._copied_at > KEEP_COPY_SECONDS:
             self._copies.forget()
+            self._segments.let_go()
         self._train()
         self._retention.run()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
@@ -431,6 +432,44 @@ class Store:
         rows = self._connection.execute(f"SELECT k, v FROM {alias}.seg_info WHERE starts_with(k, 'dict:')").fetchall()
         return PayloadCodec(read_dictionaries(dict(rows)))
 
+    def ask_state(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a query on state.sqlite, as dicts. Raises Unavailable, Damaged."""
+        return self._state.dicts(sql, values)
+
+    def ask_each(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of the newest segment that has any, `{segment}` standing for it; each row with the `codec` that reads
+        its payload. Segments that cannot be read are passed over."""
+        for one in reversed(self._segments.catalogue()):
+            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
+                rows = self._dicts(sql.replace("{segment}", alias), values)
+                if rows:
+                    codec = self._codec(alias, one.name)
+                    return [{**row, "codec": codec} for row in rows]
+        return []
+
+    def ask_all(self, sql: str, values: Mapping[str, Any], since: float | None = None) -> list[dict[str, Any]]:
+        """Rows over all segments that end after `since`, `{events}` standing for their union. Raises Unavailable,
+        Damaged (a segment was set aside; ask again)."""
+        aliases: dict[str, str] = {}
+        for one in self._segments.catalogue():
+            if since is None or one.state == "open" or one.last_at >= since:
+                with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
+                    aliases[one.name] = alias
+        if not aliases:
+            return []
+        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {alias}.events" for alias in aliases.values())
+        try:
+            return self._dicts(sql.replace("{events}", f"({union})"), values)
+        except READ_ERRORS as error:
+            for name in aliases:
+                self._segments.doubt(name)
+            raise Unavailable(f"the segments cannot be read: {str(error).splitlines()[0]}") from error
+
+    def _dicts(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        result = self._connection.execute(sql, dict(values))
+        names = [column[0] for column in result.description or []]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
     def _payload_of(self, one: Occurrence) -> bytes | None:
         return self.payload(one.event_id.hex(), one.project_id)
 
@@ -442,14 +481,14 @@ class Store:
         return payload
 
     def recent_issues(self, limit: int) -> list[dict[str, Any]]:
-        """The issues seen last, newest first: short_id, title, culprit, level, count, last_seen (ISO-8601)."""
+        """The issues seen last, newest first: short_id, title, culprit, level, count, last_seen (text, UTC)."""
         rows = self._state.rows(
             "SELECT short_id, title, culprit, level, count, last_seen FROM issues ORDER BY last_seen DESC LIMIT ?",
             (limit,),
         )
         return [
             {"short_id": row[0], "title": row[1], "culprit": row[2], "level": row[3], "count": row[4],
-             "last_seen": datetime.fromtimestamp(row[5], UTC).isoformat(timespec="seconds")}
+             "last_seen": datetime.fromtimestamp(row[5], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")}
             for row in rows
         ]  # fmt: skip
 

@@ -1,0 +1,7 @@
+-- Stored events by hour and level; all: $project_id (NULL all), $since (seconds)
+SELECT epoch(time_bucket(INTERVAL 1 HOUR, received_at))::BIGINT AS hour, level, count(*) AS count
+FROM {events}
+WHERE received_at >= make_timestamp(($since * 1000000)::BIGINT)
+  AND ($project_id::UBIGINT IS NULL OR project_id = $project_id)
+GROUP BY 1, 2
+ORDER BY 1, 2
