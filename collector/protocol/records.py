@@ -55,7 +55,8 @@ BODY_FORMS: dict[str, BodyForm] = {
 
 def max_body_bytes(door: str, limits: LimitSettings) -> int:
     """The largest body that a door takes."""
-    return int(getattr(limits, BODY_FORMS[door].max_bytes))
+    limit: int = getattr(limits, BODY_FORMS[door].max_bytes)
+    return limit
 
 
 def open_body(received: Received, body: bytes, limits: LimitSettings) -> Envelope:

@@ -1,0 +1,1 @@
+"""What the ingest doors promise, over real sockets."""
