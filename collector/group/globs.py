@@ -97,7 +97,7 @@ class _Translation:
 
     def _close(self) -> None:
         """The end of alternatives; an empty one does not count, and a brace that closes nothing is nothing."""
-        parts = [".*" if branch == [PREFIX] else "".join(branch) for branch in self.branches[1:]]
+        parts = ["".join(branch) for branch in self.branches[1:]]
         parts = [part for part in parts if part]
         del self.branches[1:]
         self.branches[0].append(f"(?:{'|'.join(parts)})" if parts else "")
