@@ -172,7 +172,8 @@ class Ingest:
         limits = self.doors.limits
         if not body and not place.form.may_be_empty:
             raise ProtocolError(400, "empty request body", "empty_body")
-        decoded = decode_inline(received.encoding, body, self.doors.settings.max_inline_bytes)
+        inline_bytes = min(self.doors.settings.max_inline_bytes, max_body_bytes(received.door, limits))
+        decoded = decode_inline(received.encoding, body, inline_bytes)
         if decoded is not None:
             envelope = parse_body(received, decoded, limits)
         else:
