@@ -385,7 +385,7 @@ class Journal:
             pass
 
     def close(self) -> None:
-        """Sync and close everything. The spare goes."""
+        """Sync and close everything. A spare goes by drop_spare(), once nobody prepares one any more."""
         active = self._active
         if active:
             try:
@@ -393,14 +393,17 @@ class Journal:
             except OSError as error:
                 self._fail(error)
         self._retire()
-        if self._spare:
-            self._disk.close(self._spare.handle)
-            self._quietly_remove(self._folder / SPARE)
-            self._spare = None
         if self._checkpoint:
             self._checkpoint.close()
         if self._lock:
             self._lock.close()
+
+    def drop_spare(self) -> None:
+        """After close(), on any thread."""
+        if self._spare:
+            self._disk.close(self._spare.handle)
+            self._quietly_remove(self._folder / SPARE)
+            self._spare = None
 
     def _keep(self, files: Sequence[Kept]) -> None:
         self.kept = tuple(files)

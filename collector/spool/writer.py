@@ -300,6 +300,7 @@ class SpoolWriter:
                 await asyncio.wait(list(self._waiters))
             await self._on_lane(self._journal.close)
         self._lanes.close()
+        self._journal.drop_spare()
 
     def _on_lane(self, act: Job) -> "asyncio.Future[None]":
         assert self._loop is not None

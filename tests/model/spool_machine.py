@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.helpers.disk import Fault
 from tests.helpers.spool import FOLDER, SpoolWorld
 
+CODES = st.sampled_from([errno.EIO, errno.ENOSPC])
 SEEDS = st.integers(0, 2**16)
 SIZES = st.lists(st.sampled_from([0, 1, 60, 400, 1500, 9000]), min_size=1, max_size=6)
 VERBS = st.sampled_from(["sync", "write", "sync_folder", "replace", "unlink", "create", "truncate", "open", "read"])
@@ -53,12 +54,16 @@ class SpoolMachine(RuleBasedStateMachine):
         step=st.sampled_from(["accept", "release", "start"]),
     )
     def power_loss_during(self, calls: int, seed: int, lose_tail: bool, step: str) -> None:
-        self.world.disk.die_after(calls)
         if step == "accept":
+            self.world.disk.die_after(calls)
             self.world.accept([60, 1500, 400])
         elif step == "release":
+            self.world.accept([5000])
+            self.world.digest()
+            self.world.disk.die_after(calls % 5)
             self.world.release()
         else:
+            self.world.disk.die_after(calls)
             self.world.crash(None)
         self.world.crash(seed, lose_tail)
 
@@ -75,12 +80,14 @@ class SpoolMachine(RuleBasedStateMachine):
     def digest_meanwhile(self, verb: str) -> None:
         self.world.disk.meanwhile = (verb, self.world.digest)
 
-    @rule(sizes=SIZES, verb=st.sampled_from(["sync", "write"]), code=st.sampled_from([errno.EIO, errno.ENOSPC]))
-    def accept_with_error(self, sizes: list[int], verb: str, code: int) -> None:
+    @rule(sizes=SIZES, verb=st.sampled_from(["sync", "write"]), code=CODES, is_watched=st.booleans())
+    def accept_with_error(self, sizes: list[int], verb: str, code: int, is_watched: bool) -> None:
         self.world.disk.fail(Fault(verb, 1, code))
+        if is_watched:
+            self.world.disk.meanwhile = (verb, self.world.digest)
         self.world.accept(sizes)
 
-    @rule(verb=VERBS, nth=st.integers(1, 6), code=st.sampled_from([errno.EIO, errno.ENOSPC]), forever=st.booleans())
+    @rule(verb=VERBS, nth=st.integers(1, 6), code=CODES, forever=st.booleans())
     def fault(self, verb: str, nth: int, code: int, forever: bool) -> None:
         self.world.disk.fail(Fault(verb, nth, code, forever))
 

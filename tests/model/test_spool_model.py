@@ -1,5 +1,7 @@
 """The spool under any order of events; and proof that the model sees the mistakes that others made."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -11,15 +13,18 @@ from collector.spool.reader import SpoolReader
 from tests.helpers.spool import FOLDER, SpoolWorld
 from tests.model.spool_machine import RottenSpoolMachine, SpoolMachine
 
+# The same 60 runs each time in every check; MODEL_EXAMPLES=5000 runs that many new ones (and prints how to repeat one).
+EXAMPLES = os.environ.get("MODEL_EXAMPLES", "")
 QUICK = settings(
-    max_examples=100,
+    max_examples=int(EXAMPLES or 60),
     stateful_step_count=30,
     deadline=None,
-    derandomize=True,
+    derandomize=not EXAMPLES,
+    print_blob=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-HUNT = settings(QUICK, max_examples=600, phases=[Phase.generate])
+HUNT = settings(QUICK, max_examples=2000, stateful_step_count=10, derandomize=True, phases=[Phase.generate])
 
 
 def test_acknowledged_records_survive_any_order_of_crashes_and_faults() -> None:
