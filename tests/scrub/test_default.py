@@ -252,3 +252,23 @@ def test_everything_but_the_secret_keeps_its_bytes() -> None:
     head, _, tail = DEFAULT.event(payload).partition(b'"[Filtered]"')
     assert head == b'{"extra" : {"n": 1.10, "password" : '
     assert tail.startswith(b', "e": 1E2} , "release":"1" ,"_meta":{')
+
+
+def test_the_bytes_form_gives_way_to_the_walk_where_it_must() -> None:
+    odd = [
+        {"extra": {"a": "\U000f0001 password"}},
+        {"extra": {"a": "411111\x001111111111"}},
+        {"_meta": {"": {"err": ["x"]}}, "extra": {"password": "x"}},
+        {"extra": {"_meta": {"password": "x"}, "my_meta": {"auth": 1}}},
+        {"exception": [{"value": "v", "stacktrace": {"frames": [{"vars": {"password": "x"}}]}}]},
+        {"unknown_field": {"password": "x"}},
+    ]
+    for event in odd:
+        payload = json.dumps(event).encode()
+        assert json.loads(DEFAULT.event(payload)) == json.loads(DEFAULT.walked(payload, "event"))
+        assert b'password": "x' not in DEFAULT.event(payload).replace(b'":"', b'": "')
+
+
+def test_many_hits_in_one_event_are_all_found() -> None:
+    event = {"extra": {f"password{number}": "x" for number in range(5000)}}
+    assert set(scrubbed(event)["extra"].values()) == {"[Filtered]"}
