@@ -35,7 +35,7 @@ from collector.machine.net import HttpNet, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
 from collector.spool import SpoolReader, SpoolRecord
-from collector.store.buckets import IssueRate
+from collector.store.buckets import IssueRate, StoredProject
 from collector.store.store import Store
 
 MAX_BATCH_BYTES = 8 * 2**20
@@ -137,8 +137,7 @@ class Shift:
                 config.store,
                 config.retention,
                 work.clock,
-                slugs={project.id: project.slug for project in config.project},
-                rates={project.id: issue_rate(project) for project in config.project},
+                projects={one.id: StoredProject(one.slug, issue_rate(one)) for one in config.project},
                 on_apply=[work.forward.on_applied] if work.forward else [],
             )
             self._closing.callback(self.store.close)

@@ -18,6 +18,13 @@ class IssueRate(NamedTuple):
     burst: int
 
 
+class StoredProject(NamedTuple):
+    """What the store knows of a project. `slug`: begins the short ids of its issues."""
+
+    slug: str
+    issue_rate: IssueRate = IssueRate(None, 1)
+
+
 class IssueBuckets:
     """Who may keep its payload. `rates`: by project id."""
 

@@ -24,7 +24,7 @@ from collector.errors import Damaged, Unavailable
 from collector.machine.clock import Clock
 from collector.model.event import Digested, EventRow
 from collector.model.received import Position
-from collector.store.buckets import IssueBuckets, IssueRate
+from collector.store.buckets import IssueBuckets, StoredProject
 from collector.store.clean import cleaned, refused
 from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
 from collector.store.engine import connect
@@ -107,17 +107,24 @@ class Store:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, data: Path, settings: StoreSettings, retention: RetentionSettings, clock: Clock, *,
-             slugs: Mapping[int, str] | None = None, rates: Mapping[int, IssueRate] | None = None,
-             on_apply: Sequence[OnApply] = ()) -> Self:  # fmt: skip
-        """Opens a data folder, mends what an unclean end left. `slugs`, `rates`: by project id.
+    def open(
+        cls,
+        data: Path,
+        settings: StoreSettings,
+        retention: RetentionSettings,
+        clock: Clock,
+        *,
+        projects: Mapping[int, StoredProject] | None = None,
+        on_apply: Sequence[OnApply] = (),
+    ) -> Self:
+        """Opens a data folder, mends what an unclean end left. `projects`: by project id.
         Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
         os.umask(0o077)  # of the whole process, for good: DuckDB and SQLite make their write-ahead logs when they like
         for name in ("segments", "quarantine", "tmp"):
             (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(data, settings, retention, clock)
         try:
-            store._start(slugs or {}, rates or {}, on_apply)
+            store._start(projects or {}, on_apply)
         except BaseException:
             store._connection.close()
             if hasattr(store, "_state"):
@@ -125,12 +132,12 @@ class Store:
             raise
         return store
 
-    def _start(self, slugs: Mapping[int, str], rates: Mapping[int, IssueRate], on_apply: Sequence[OnApply]) -> None:
+    def _start(self, projects: Mapping[int, StoredProject], on_apply: Sequence[OnApply]) -> None:
         self._state = self._open_state()
         self._state.on_apply = list(on_apply)
         clean = self._state.get("clean") == 1
         self._state.set("clean", 0)
-        self._state.name_projects(slugs)
+        self._state.name_projects({number: one.slug for number, one in projects.items()})
         self._segments = Segments(
             self._connection, self._data, self._state, self._settings, self._clock, self._quarantine
         )
@@ -140,7 +147,12 @@ class Store:
             _ = self._segments.active
         self._replay(fresh)
         recent = RecentIds(self._settings.max_recent_ids)
-        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates), Training())
+        self._planner = Planner(
+            self._state.load_index(),
+            recent,
+            IssueBuckets({number: one.issue_rate for number, one in projects.items()}),
+            Training(),
+        )
         self._remember_ids(recent)
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
 

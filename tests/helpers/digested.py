@@ -3,8 +3,11 @@
 from collector.model.event import Digested, EventRow, ItemRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position
+from collector.store.buckets import StoredProject
 
 NOW = 1_790_000_000.0
+SHOP = {42: StoredProject("shop")}
+SHOP_AND_BLOG = {**SHOP, 43: StoredProject("blog")}
 
 
 def event(number: int, issue: int = 1, at: float = NOW, project_id: int = 42, **changes: object) -> EventRow:

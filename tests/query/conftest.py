@@ -11,7 +11,7 @@ from collector.query.adhoc import Sources, of_snapshot
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import NOW, event, record, records
+from tests.helpers.digested import NOW, SHOP, event, record, records
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     data = tmp_path_factory.mktemp("data")
     copies = tmp_path_factory.mktemp("copies")
     clock = FakeClock(NOW)
-    store = Store.open(data, StoreSettings(), RetentionSettings(), clock, slugs={42: "shop"})
+    store = Store.open(data, StoreSettings(), RetentionSettings(), clock, projects=SHOP)
     store.commit(records(1, 50))
     clock.advance(86_400)
     store.maintain()
@@ -56,7 +56,7 @@ TRANSACTION = {
 def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     """One event with a chain of exceptions, and one item of each kind."""
     data = tmp_path_factory.mktemp("stories")
-    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(NOW), slugs={42: "shop"})
+    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(NOW), projects=SHOP)
 
     def item(kind: str, payload: object, headers: str = "{}") -> ItemRow:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()

@@ -16,7 +16,7 @@ from collector.query.settings import QuerySettings
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import NOW, records
+from tests.helpers.digested import NOW, SHOP, records
 
 LIMITS = Limits.of(QuerySettings())
 
@@ -208,7 +208,7 @@ def test_segments_older_than_since_are_not_read(sources: Sources) -> None:
 def test_a_folder_that_nobody_has_open_is_read_without_changing_it(tmp_path: Path) -> None:
     data, copies = tmp_path / "data", tmp_path / "copies"
     copies.mkdir()
-    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(), slugs={42: "shop"})
+    store = Store.open(data, StoreSettings(), RetentionSettings(), FakeClock(), projects=SHOP)
     store.commit(records(1, 9))
     store._segments.detach_all()  # as a killed collector leaves it: the events are in the write-ahead log
     store._connection.close()

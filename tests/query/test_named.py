@@ -14,7 +14,7 @@ from collector.store.schema import SEGMENT_DDL, STATE_DDL
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import NOW, record, records
+from tests.helpers.digested import NOW, SHOP, record, records
 from tests.helpers.digested import event as row
 
 FOLDER = Path(__file__).parents[2] / "collector/query"
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "collector/query"
 def store(tmp_path: Path) -> Iterator[Store]:
     """Five issues of ten events a day on two days; the first day is sealed."""
     clock = FakeClock(NOW)
-    store = Store.open(tmp_path / "data", StoreSettings(), RetentionSettings(), clock, slugs={42: "shop"})
+    store = Store.open(tmp_path / "data", StoreSettings(), RetentionSettings(), clock, projects=SHOP)
     store.commit(records(1, 50))
     clock.advance(86_400)
     store.maintain()

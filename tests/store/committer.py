@@ -11,14 +11,14 @@ from collector.machine.clock import SystemClock
 from collector.model.settings import Duration, Size
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
-from tests.helpers.digested import event, record
+from tests.helpers.digested import SHOP, event, record
 
 
 def main(data: Path, seed: int) -> None:
     rng = random.Random(seed)
     settings = StoreSettings(checkpoint_bytes=Size("200 KB"), checkpoint_interval=Duration("50 ms"),
                              max_segment_bytes=Size("3 MB"))  # fmt: skip
-    store = Store.open(data, settings, RetentionSettings(), SystemClock(), slugs={42: "shop"})
+    store = Store.open(data, settings, RetentionSettings(), SystemClock(), projects=SHOP)
     print(f"open {store.position.seq}", flush=True)
     while True:
         first = store.position.seq + 1

@@ -10,6 +10,7 @@ import pytest
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
+from tests.helpers.digested import SHOP
 
 Opener = Callable[..., Store]
 
@@ -25,7 +26,7 @@ def open_store(tmp_path: Path, clock: FakeClock) -> Iterator[Opener]:
     opened: list[Store] = []
 
     def opener(settings: StoreSettings | None = None, retention: RetentionSettings | None = None, **more: Any) -> Store:
-        more = {"slugs": {42: "shop"}, **more}
+        more = {"projects": SHOP, **more}
         store = Store.open(
             tmp_path / "data", settings or StoreSettings(), retention or RetentionSettings(), clock, **more
         )

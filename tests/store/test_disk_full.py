@@ -13,7 +13,7 @@ from collector.model.settings import Size
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import event, record
+from tests.helpers.digested import SHOP, event, record
 from tests.store.conftest import kill
 
 KEEP_ALL = RetentionSettings(min_free_bytes=Size("1 B"))
@@ -53,7 +53,7 @@ def settings() -> StoreSettings:
 
 def test_a_full_disk_refuses_commits_keeps_everything_and_recovers_by_itself(small_disk: Path) -> None:
     clock = FakeClock()
-    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, slugs={42: "shop"})
+    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     fill(small_disk / "ballast", 6_000_000)
     last = commit_until_full(store)
     assert last > 10
@@ -68,7 +68,7 @@ def test_a_full_disk_refuses_commits_keeps_everything_and_recovers_by_itself(sma
 
 def test_a_disk_that_is_full_at_the_checkpoint_loses_nothing_and_releases_nothing(small_disk: Path) -> None:
     clock = FakeClock()
-    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, slugs={42: "shop"})
+    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     for number in range(1, 101):
         store.commit([record(number, event(number, payload=os.urandom(50_000)))])
     released = store.released
@@ -86,12 +86,12 @@ def test_a_disk_that_is_full_at_the_checkpoint_loses_nothing_and_releases_nothin
 
 def test_a_crash_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
     clock = FakeClock()
-    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, slugs={42: "shop"})
+    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     fill(small_disk / "ballast", 5_000_000)
     last = commit_until_full(store)
     kill(store)
     (small_disk / "ballast").unlink()
-    again = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, slugs={42: "shop"})
+    again = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     assert again.position.seq == last
     assert again.status().ledger["stored"] == last
     again.close()
@@ -99,7 +99,7 @@ def test_a_crash_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
 
 def test_a_full_rotation_goes_on_with_the_old_file_until_there_is_room(small_disk: Path) -> None:
     clock = FakeClock()
-    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, slugs={42: "shop"})
+    store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     store.commit([record(1, event(1))])
     clock.advance(86_400)
     fill(small_disk / "ballast", 200_000)
@@ -115,7 +115,7 @@ def test_a_full_rotation_goes_on_with_the_old_file_until_there_is_room(small_dis
 def test_retention_makes_room_before_the_disk_is_full(small_disk: Path) -> None:
     clock = FakeClock()
     keep = RetentionSettings(min_free_bytes=Size("8 MB"))
-    store = Store.open(small_disk / "data", settings(), keep, clock, slugs={42: "shop"})
+    store = Store.open(small_disk / "data", settings(), keep, clock, projects=SHOP)
     for number in range(1, 401):
         store.commit([record(number, event(number, payload=os.urandom(50_000)))])
         store.maintain()

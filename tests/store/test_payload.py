@@ -10,7 +10,7 @@ from collector.errors import Damaged
 from collector.store.payload import SAMPLES, Dictionary, PayloadCodec, Training, read_dictionaries
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import event, record
+from tests.helpers.digested import SHOP_AND_BLOG, event, record
 from tests.store.conftest import Opener, read, segment_files
 
 WORDS = [f"module_{n}.function_{n}" for n in range(300)]
@@ -47,7 +47,7 @@ def test_after_its_first_events_a_project_gets_a_dictionary_that_saves_a_quarter
 
 
 def test_every_payload_reads_back_after_restart_and_rotation(open_store: Opener, clock: FakeClock) -> None:
-    store = open_store(slugs={42: "shop", 43: "blog"})
+    store = open_store(projects=SHOP_AND_BLOG)
     fill(store, 1, SAMPLES + 5)
     fill(store, 201, 200 + SAMPLES + 5, 43, "blog")
     fill(store, 401, 410)

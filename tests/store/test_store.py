@@ -8,11 +8,11 @@ import pytest
 from collector.model.event import Digested, ItemRow
 from collector.model.outcome import FILTERED, Outcome
 from collector.model.received import START, Position
-from collector.store.buckets import IssueRate
+from collector.store.buckets import IssueRate, StoredProject
 from collector.store.delta import NEW, AppliedBatch
 from collector.store.settings import StoreSettings
 from collector.store.store import Store
-from tests.helpers.digested import NOW, event, record, records
+from tests.helpers.digested import NOW, SHOP_AND_BLOG, event, record, records
 from tests.store.conftest import Opener, kill
 
 
@@ -88,7 +88,7 @@ def test_a_duplicate_is_recognised_after_a_restart(open_store: Opener) -> None:
 
 
 def test_the_same_event_id_of_two_projects_is_two_events(open_store: Opener) -> None:
-    store = open_store(slugs={42: "shop", 43: "blog"})
+    store = open_store(projects=SHOP_AND_BLOG)
     done = store.commit([record(1, event(1), event(1, project_id=43), before=0)])
     assert (done.stored, done.duplicates) == (2, 0)
     assert [row[0] for row in issues(store)] == ["SHOP-1", "BLOG-1"]
@@ -191,7 +191,7 @@ def test_a_failing_callback_leaves_the_delta_for_later(open_store: Opener) -> No
 
 
 def test_beyond_its_rate_an_issue_is_counted_without_payload(open_store: Opener) -> None:
-    store = open_store(rates={42: IssueRate(1.0, 5)})
+    store = open_store(projects={42: StoredProject("shop", IssueRate(1.0, 5))})
     storm = [record(n, event(n, 1, NOW + n / 1000)) for n in range(1, 101)]
     done = store.commit([*storm, record(101, event(101, 2, NOW), before=100)])
     assert (done.stored, done.summarised) == (7, 94)
