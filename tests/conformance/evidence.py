@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from collector.serve import control_address
 from collector.store.payload import PayloadCodec, read_dictionaries
 from tests.conformance.client import Answer
 from tests.conformance.judge import Evidence, Stored
-from tests.helpers.running import Collector
+from tests.helpers.running import Collector, wait_for
 
 EVENTS_SQL = "SELECT project_id, 'event', NULL, enc, payload FROM events ORDER BY received_at"
 ITEMS_SQL = "SELECT project_id, kind, headers, enc, payload FROM items ORDER BY received_at"
 OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes"
 SNAPSHOT_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
+FLUSH_SECONDS = 1.2  # the front spools what it refused once a second
 
 
-def collect(running: Collector) -> dict[int, Evidence]:
-    """Evidence by project."""
+def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
+    """Evidence by project, once nothing is on its way any more. Raises AssertionError when that does not come."""
     config = load(running.config, os.environ)
     found: dict[int, Evidence] = {}
 
@@ -34,6 +37,8 @@ def collect(running: Collector) -> dict[int, Evidence]:
         return found.setdefault(project_id, Evidence(Answer(None)))
 
     address = control_address(Path(config.data.dir))
+    time.sleep(FLUSH_SECONDS)
+    wait_for(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
     with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
         for segment in sources.segments:
             for project_id, stored in _kept(segment):
@@ -41,6 +46,10 @@ def collect(running: Collector) -> dict[int, Evidence]:
         for project_id, outcome in _outcomes(sources.state):
             of(project_id).outcomes.append(outcome)
     return found
+
+
+def _in_spool(address: str) -> int:
+    return int(ask(address, "status", None, ANSWER_SECONDS)["ledger"]["in_spool"])
 
 
 def _kept(segment: Path) -> Iterator[tuple[int, Stored]]:

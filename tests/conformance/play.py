@@ -20,7 +20,7 @@ from tests.conformance.evidence import collect
 from tests.conformance.judge import Evidence
 from tests.conformance.translate import Plan, plan, project_table, toml
 from tests.conformance.upstream import Upstream
-from tests.helpers.running import Collector, wait_for
+from tests.helpers.running import Collector
 
 FIRST_PLACE = 1000
 DRAIN_SECONDS = 60.0
@@ -151,9 +151,8 @@ def _with(proof: Evidence, found: dict[int, Evidence], case: Case) -> Evidence:
 
 
 def _evidence(running: Collector) -> dict[int, Evidence]:
-    """What every project kept and counted, once nothing is on its way any more."""
-    wait_for(lambda: running.status()["ledger"]["in_spool"] == 0, DRAIN_SECONDS, "an empty spool")
-    return collect(running)
+    """What every project kept and counted."""
+    return collect(running, DRAIN_SECONDS)
 
 
 def _function(case: Case) -> list[str]:
