@@ -48,8 +48,7 @@ CRC = struct.Struct("<I")
 RECORD, FIRST, SEAL = 1, 2, 3
 PROOFS = (FIRST, SEAL)  # kinds that are written only after a sync of all before them
 
-MAX_HEAD_BYTES = 64 * 1024  # a head is a few short texts of one request; more is a broken length
-MAX_BODY_BYTES = 2**32 - 1  # u32
+MAX_HEAD_BYTES = 1024 * 1024  # the front takes 32 KB of request headers, and some numbers of refused items
 
 encode_head = msgspec.msgpack.Encoder().encode
 decode_head = msgspec.msgpack.Decoder(Received).decode

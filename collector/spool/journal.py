@@ -385,7 +385,7 @@ class Journal:
             pass
 
     def close(self) -> None:
-        """Sync and close everything. A spare goes by drop_spare(), once nobody prepares one any more."""
+        """Sync and close all files but a spare. leave() follows, once nobody prepares a spare any more."""
         active = self._active
         if active:
             try:
@@ -395,15 +395,15 @@ class Journal:
         self._retire()
         if self._checkpoint:
             self._checkpoint.close()
-        if self._lock:
-            self._lock.close()
 
-    def drop_spare(self) -> None:
-        """After close(), on any thread."""
+    def leave(self) -> None:
+        """After close(), on any thread: the spare goes, others may have the folder."""
         if self._spare:
             self._disk.close(self._spare.handle)
             self._quietly_remove(self._folder / SPARE)
             self._spare = None
+        if self._lock:
+            self._lock.close()
 
     def _keep(self, files: Sequence[Kept]) -> None:
         self.kept = tuple(files)

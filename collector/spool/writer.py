@@ -19,7 +19,7 @@ from collector.machine.clock import Clock
 from collector.machine.disk import Disk
 from collector.model.received import Position, Received
 from collector.spool.active import Submission
-from collector.spool.frame import encode_head
+from collector.spool.frame import MAX_HEAD_BYTES, encode_head
 from collector.spool.journal import LOOK_SECONDS, RETRY_SECONDS, Journal
 from collector.spool.settings import SpoolSettings
 
@@ -141,7 +141,11 @@ class SpoolWriter:
         if refusal := self._refusal(size_bytes):
             future.set_exception(refusal)
             return future
-        self._queue.append(Submission(encode_head(received), body, received.quantity))
+        head = encode_head(received)
+        if len(head) > MAX_HEAD_BYTES:
+            future.set_exception(Unavailable(f"the head of a record takes at most {MAX_HEAD_BYTES} bytes"))
+            return future
+        self._queue.append(Submission(head, body, received.quantity))
         self._waiters.append(future)
         self._queued_bytes += size_bytes
         if not self._is_busy:
@@ -300,7 +304,7 @@ class SpoolWriter:
                 await asyncio.wait(list(self._waiters))
             await self._on_lane(self._journal.close)
         self._lanes.close()
-        self._journal.drop_spare()
+        self._journal.leave()
 
     def _on_lane(self, act: Job) -> "asyncio.Future[None]":
         assert self._loop is not None

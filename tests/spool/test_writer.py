@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from collector.errors import Busy, Unavailable
-from collector.model.received import Position
+from collector.model.received import Position, Received
 from collector.model.settings import Size
 from collector.spool import SpoolReader, SpoolSettings, SpoolWriter
 from collector.spool.checkpoint import load_checkpoint
@@ -335,3 +335,16 @@ def test_a_reader_sees_records_as_soon_as_they_are_acknowledged(world: SpoolWorl
 
 def disk_bytes(world: SpoolWorld) -> int:
     return sum(len(world.disk.content(each)) for each in world.disk.list_folder(FOLDER))
+
+
+def test_a_head_that_no_reader_would_believe_is_refused(world: SpoolWorld) -> None:
+    writer = world.writer
+    assert writer is not None
+
+    async def add(query_bytes: int) -> Position:
+        return await writer.add(Received("envelope", 1, 0.0, event_id="1", query="q" * query_bytes), body(1, 9))
+
+    with pytest.raises(Unavailable, match="at most 1048576 bytes"):
+        world.loop.run_until_complete(add(1_100_000))
+    assert world.loop.run_until_complete(add(900_000)).seq == 1
+    assert world.digest() == 1
