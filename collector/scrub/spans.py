@@ -9,6 +9,7 @@ MAX_MARKS = 0x1000
 WINDOW_BYTES = 512  # looked at for the beginning of a string before the whole payload is made plain
 
 _BACKSLASH = 0x5C
+_AFTER_NUMBER = (b",", b"]", b"}", b" ", b"\t", b"\r", b"\n")
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NUMBER = re.compile(rb"[-+.0-9eE]+")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
@@ -26,6 +27,7 @@ class Spans:
         self.payload = payload
         self.end = end  # of what was scanned; only `_meta` may follow
         self._plain = b""
+        self._counted = self._quotes = 0  # quotes of string tokens before a place
         self.tokens = self._tokens(hits)
         if len(self.tokens) >= MAX_MARKS:
             raise Fallback
@@ -38,32 +40,33 @@ class Spans:
         return self._plain
 
     def _tokens(self, hits: list[int]) -> list[int]:
-        """Where the tokens of the hits begin; digits outside of strings are passed over."""
+        """Where the tokens of the hits begin; JSON numbers are passed over."""
         tokens: list[int] = []
         done = 0
         for hit in hits:
-            if hit < done or self._is_number(hit):
+            if hit < done:
                 continue
-            start = self._opening_quote(hit)
-            tokens.append(start)
-            done = self.string_end(start)
+            done = self._number_end(hit)
+            if not done:
+                tokens.append(self._opening_quote(hit))
+                done = self.string_end(tokens[-1])
         return tokens
 
-    def _is_number(self, hit: int) -> bool:
-        """Whether a hit lies in a JSON number, not in a string that looks like one."""
+    def _number_end(self, hit: int) -> int:
+        """Behind the JSON number that a hit lies in; 0 when it lies in a string, even one that looks like a number."""
         payload = self.payload
         if payload[hit] not in b"0123456789":
-            return False
+            return 0
         start = hit - 1
         while payload[start] in b"0123456789.eE+-":
             start -= 1
-        before = payload[max(0, start - 8) : start + 1].rstrip(b" \t\r\n")
-        if before.endswith(b'":'):
-            return payload[start - 2 : start - 1] != b"\\" or self._is_outside(hit)
-        return before[-1:] in (b",", b"[", b":") and self._is_outside(hit)
-
-    def _is_outside(self, at: int) -> bool:
-        return self.plain.count(b'"', 0, at) % 2 == 0
+        number = _NUMBER.match(payload, hit)
+        end = number.end() if number else hit
+        if payload[start] not in b",[: \t\r\n" or payload[end : end + 1] not in _AFTER_NUMBER:
+            return 0
+        self._quotes += self.plain.count(b'"', self._counted, hit)
+        self._counted = hit
+        return end if self._quotes % 2 == 0 else 0
 
     def _opening_quote(self, at: int) -> int:
         """The quote that begins the string token around `at`."""

@@ -269,6 +269,15 @@ def test_the_bytes_form_gives_way_to_the_walk_where_it_must() -> None:
         assert b'password": "x' not in DEFAULT.event(payload).replace(b'":"', b'": "')
 
 
+@pytest.mark.parametrize("before", ["", ":", ",", "[", " ", '":', '",', "\\", '\\":', "é"])
+@pytest.mark.parametrize("after", ["", ",", "]", "}", " ", '"', '",', "\\"])
+def test_cards_are_found_in_texts_that_look_like_json_numbers(before: str, after: str) -> None:
+    event = scrubbed(
+        {"extra": {"n": 4111111111111111, "v": f"{before}4111111111111111{after}", "l": [4111111111111111]}}
+    )
+    assert event["extra"] == {"n": 4111111111111111, "v": f"{before}[Filtered]{after}", "l": [4111111111111111]}
+
+
 def test_many_hits_in_one_event_are_all_found() -> None:
     event = {"extra": {f"password{number}": "x" for number in range(5000)}}
     assert set(scrubbed(event)["extra"].values()) == {"[Filtered]"}

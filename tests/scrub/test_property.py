@@ -1,6 +1,10 @@
-"""The byte scrubber says the same as the deep walks, leaf for leaf, on generated JSON."""
+"""The byte scrubber says the same as the deep walks, leaf for leaf, on generated JSON.
+
+COLLECTOR_EXAMPLES=5000 looks longer.
+"""
 
 import json
+import os
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -56,7 +60,8 @@ events = st.fixed_dictionaries(
         "fingerprint": st.lists(texts, max_size=2),
     },
 )
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("COLLECTOR_EXAMPLES", "60"))
+relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def encoded(event: dict[str, Any], ascii_only: bool, spaced: bool, slashes: bool) -> bytes:
