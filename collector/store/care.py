@@ -1,0 +1,215 @@
+"""Looking after a store from outside: verify, back up, restore. Works on a Snapshot, live or of a folder at rest.
+
+A backup is a folder of the same shape as the data folder: `segments/` and `state.sqlite`. Sealed segments never change,
+so a later backup into the same folder copies only the new ones; segments that retention removed stay in the backup
+until `prune` is asked for. What is still in the spool is not part of it: a backup holds what was committed.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from collector.errors import Damaged, Unavailable
+from collector.store.engine import connect, quoted
+from collector.store.payload import PayloadCodec, read_dictionaries
+from collector.store.schema import NOT_KEPT
+from collector.store.segment import wal_of
+from collector.store.snapshots import Snapshot, copy, copy_database
+
+MEMORY_BYTES = 128 << 20
+PAYLOAD_PAGE_ROWS = 200
+
+Step = Callable[[str], None]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. `wrong`: a sentence, "" when it is as it should be."""
+
+    what: str
+    wrong: str
+    events: int = 0
+    bytes: int = 0
+
+
+def of_folder_at_rest(data: Path, copies: Path) -> Snapshot:
+    """The snapshot of a folder that no collector has open. A file with a write-ahead log is copied into `copies`, so
+    that looking changes nothing; without any, nothing is `active`. Raises Unavailable."""
+    sealed: list[Path] = []
+    active: Path | None = None
+    for path in sorted((data / "segments").glob("*.duckdb"), key=lambda one: one.stem):
+        if wal_of(path).exists():
+            active = copies / path.name
+            copy_database(path, active)
+        else:
+            sealed.append(path)
+    return Snapshot(sealed, active, data / "state.sqlite")
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def verify(snapshot: Snapshot, temp_folder: Path, deep: bool = False) -> Iterator[Finding]:
+    """Looks at every segment and at state.sqlite: every block read, rows against the file's own progress, both against
+    the catalogue; `deep` also unpacks every payload. Never raises for what it finds."""
+    known = _catalogue(snapshot.state)
+    files = [*snapshot.sealed, *([snapshot.active] if snapshot.active else [])]
+    for path in files:
+        yield _verify_segment(path, temp_folder, known.get(path.stem), deep)
+    for name in sorted(known.keys() - {path.stem for path in files}):
+        yield Finding(f"{name}.duckdb", "the catalogue has it, the folder does not")
+    yield _verify_state(snapshot.state)
+
+
+def _catalogue(state: Path) -> dict[str, int]:
+    """Events by name of the sealed segments."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
+        return dict(connection.execute("SELECT name, events FROM segments WHERE state = 'sealed'").fetchall())
+    return {}
+
+
+def _verify_segment(path: Path, temp_folder: Path, catalogued: int | None, deep: bool) -> Finding:
+    connection = connect(MEMORY_BYTES, temp_folder)
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        connection.execute(f"ATTACH {quoted(path)} AS s (READ_ONLY)")
+        for table in ("events", "items", "progress", "seg_info"):
+            connection.execute(f"SELECT bit_xor(hash(t)) FROM s.{table} t").fetchall()  # noqa: S608 - our names
+        found = connection.execute(
+            "SELECT (SELECT count(*) FROM s.events), (SELECT count(*) FROM s.items), events, items"
+            " FROM s.progress ORDER BY rowid DESC LIMIT 1"
+        ).fetchall()
+        events = found[0][0] if found else 0
+        wrong = _compare(found, catalogued) or (_unpack_all(connection) if deep else "")
+    except duckdb.Error as error:
+        return Finding(path.name, str(error).split("\n")[0], bytes=size)
+    except Damaged as error:
+        return Finding(path.name, error.what, bytes=size)
+    finally:
+        connection.close()
+    return Finding(path.name, wrong, events, size)
+
+
+def _compare(found: list[tuple[int, int, int, int]], catalogued: int | None) -> str:
+    if not found:
+        return "it has no progress row"
+    events, items, said_events, said_items = found[0]
+    if (events, items) != (said_events, said_items):
+        return f"it holds {events} events and {items} items, its progress says {said_events} and {said_items}"
+    if catalogued is not None and events != catalogued:
+        return f"it holds {events} events, the catalogue says {catalogued}"
+    return ""
+
+
+def _unpack_all(connection: duckdb.DuckDBPyConnection) -> str:
+    codec = PayloadCodec(read_dictionaries(dict(connection.execute("SELECT k, v FROM s.seg_info").fetchall())))
+    for table in ("events", "items"):
+        rows = connection.execute(
+            f"SELECT enc, payload, raw_bytes FROM s.{table} WHERE enc <> {NOT_KEPT}"  # noqa: S608 - our names
+        )
+        while page := rows.fetchmany(PAYLOAD_PAGE_ROWS):
+            for enc, payload, raw_bytes in page:
+                unpacked = codec.decode(enc, payload)
+                if unpacked is None or len(unpacked) != raw_bytes:
+                    return f"a payload of {table} has not the size that was noted"
+    return ""
+
+
+def _verify_state(state: Path) -> Finding:
+    if not state.exists():
+        return Finding("state.sqlite", "it is missing; the next start computes it again from the segments")
+    try:
+        with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            issues = connection.execute("SELECT count(*) FROM issues").fetchone()[0]
+            loose = connection.execute(
+                "SELECT count(*) FROM hashes h LEFT JOIN issues i ON i.id = h.issue_id WHERE i.id IS NULL"
+            ).fetchone()[0]
+    except sqlite3.Error as error:
+        return Finding("state.sqlite", str(error))
+    wrong = "" if found == "ok" else str(found)
+    if not wrong and loose:
+        wrong = f"{loose} hashes belong to no issue"
+    return Finding("state.sqlite", wrong, issues, state.stat().st_size)
+
+
+# -- backup -----------------------------------------------------------------------------------------------------------
+
+
+def backup(snapshot: Snapshot, target: Path, prune: bool = False, step: Step = lambda name: None) -> int:
+    """Makes `target` a copy of everything; returns how many segments were copied. `prune`: also remove what retention
+    removed. `step` hears the name of each file before it is copied. Raises Unavailable."""
+    folder = target / "segments"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copied = 0
+    for path in snapshot.sealed:
+        there = folder / path.name
+        if not there.exists() or there.stat().st_size != path.stat().st_size or wal_of(there).exists():
+            step(path.name)
+            _whole(path, there)
+            wal_of(there).unlink(missing_ok=True)
+            copied += 1
+    if snapshot.active is not None:
+        step(snapshot.active.name)
+        _whole(snapshot.active, folder / snapshot.active.name)
+        copy(wal_of(snapshot.active), wal_of(folder / snapshot.active.name))
+        copied += 1
+    step("state.sqlite")
+    _copy_state(snapshot.state, target / "state.sqlite")
+    if prune:
+        keep = {path.name for path in [*snapshot.sealed, *([snapshot.active] if snapshot.active else [])]}
+        for path in folder.glob("*.duckdb"):
+            if path.name not in keep:
+                path.unlink()
+                wal_of(path).unlink(missing_ok=True)
+    return copied
+
+
+def _whole(source: Path, target: Path) -> None:
+    """A copy that is either whole or not there under its name."""
+    part = target.with_name(target.name + ".part")
+    copy(source, part)
+    part.replace(target)
+
+
+def _copy_state(source: Path, target: Path) -> None:
+    """By SQLite's own backup: consistent while others write."""
+    if not source.exists():
+        return
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=10)) as here,
+            closing(sqlite3.connect(part)) as there,
+        ):
+            here.backup(there)
+    except sqlite3.Error as error:
+        raise Unavailable(f"backup of state.sqlite: {error}") from error
+    part.chmod(0o600)
+    part.replace(target)
+
+
+def restore(saved: Path, data: Path, step: Step = lambda name: None) -> int:
+    """Puts a backup into a data folder that has no segments yet; returns how many segments came.
+    Raises Unavailable when there is nothing to restore or something in the way."""
+    files = sorted((saved / "segments").glob("*.duckdb"), key=lambda one: one.stem)
+    if not files:
+        raise Unavailable(f"{saved} is not a backup: it has no segments")
+    if list((data / "segments").glob("*.duckdb")) or (data / "state.sqlite").exists():
+        raise Unavailable(f"{data} already holds a store; restore into an empty folder")
+    folder = data / "segments"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in files:
+        step(path.name)
+        _whole(path, folder / path.name)
+        copy(wal_of(path), wal_of(folder / path.name))
+    if (saved / "state.sqlite").exists():
+        step("state.sqlite")
+        shutil.copyfile(saved / "state.sqlite", data / "state.sqlite")
+        (data / "state.sqlite").chmod(0o600)
+    return len(files)
