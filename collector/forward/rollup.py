@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collector.forward.event import stand_in
 from collector.forward.parcel import VERSION, Parcel, Press, pack
 from collector.forward.users import join
+from collector.model import outcome
 from collector.store import windows
 from collector.store.delta import NEW, REGRESSED, SUMMARISED, AppliedBatch, Occurrence
 from collector.store.outbox import Entry, Outbox, put
@@ -26,6 +27,12 @@ NEW_ISSUE, REGRESSION, ITEM, EXEMPLAR, BULK = 0, 1, 2, 3, 4  # priorities in the
 ERROR = "error"
 SUMMARY_KEY = "s:"  # outbox keys of summaries: s:<issue>:<event id>
 CLOSE_GRACE_SECONDS = 0.25  # a commit that began before the window's end may still be on its way
+TOLD_OTHERWISE = (outcome.SUMMARISED, outcome.EVICTED)  # counted in summaries; told when they were stored
+NOT_REPORTED = ("session", "default")  # categories without outcomes in the protocol
+DUPLICATE = "duplicate"  # the other copy was kept
+# A report has no id by which a receiver could tell a repetition: commits that are applied again long after, because
+# state.sqlite was lost, have told theirs. After a crash they are seconds old.
+MAX_REPLAYED_SECONDS = 3600.0
 NOTHING = -2  # below every rank
 MAX_REMEMBERED_BYTES = 4 * 2**20
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "fatal": 4}
@@ -59,10 +66,13 @@ class Remembered:
 class Rollup:
     """Counts occurrences in the digest thread (`on_applied`), closes windows in the sender's (`close`)."""
 
-    def __init__(self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool]) -> None:
+    def __init__(
+        self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], wall: Callable[[], float]
+    ) -> None:
         self._window = float(window_seconds)
         self._mode = mode
         self._reserve = reserve
+        self._wall = wall
         self._press = Press()  # for the digest thread
         self._closing_press = Press()
         self._remembered = Remembered()
@@ -84,7 +94,16 @@ class Rollup:
                 groups.setdefault(occurrence.issue_id, []).append(occurrence)
         for issue_id, occurrences in groups.items():
             self._count(cursor, batch, issue_id, occurrences)
+        if not batch.replayed or self._wall() - batch.committed_at < MAX_REPLAYED_SECONDS:
+            self._report(cursor, batch)
         return urgent
+
+    def _report(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
+        """What was dropped here is told upstream, so that its statistics stay truthful."""
+        for row in batch.delta.outcomes:
+            told = row.outcome not in TOLD_OTHERWISE and row.reason != DUPLICATE and row.category not in NOT_REPORTED
+            if told and self._mode(row.project_id) != "off":
+                windows.add_report(cursor, row.reason or row.outcome, row.category, row.quantity)
 
     def _put_whole(self, cursor: sqlite3.Cursor, batch: AppliedBatch, occurrence: Occurrence) -> bool:
         """Queue one event as it is; False when there is no room or no payload (it is then counted)."""

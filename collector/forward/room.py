@@ -32,7 +32,7 @@ class Forward:
         self._world = world
         self._target = parse_dsn(settings.dsn.reveal())
         self._bounds = Bounds(settings)
-        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve)
+        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, world.clock.now)
         self._wake = threading.Event()
         self._urgent = False
         self._sender: Sender | None = None

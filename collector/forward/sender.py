@@ -150,7 +150,11 @@ class Sender:
             self._taken(entry)
             return True
         if verdict.what == "limited":
-            if now >= self.limits.until(entry.category):  # its limits name other categories, or end at once
+            if now < self.limits.until(entry.category):
+                return False
+            if verdict.listed:  # its limits name other categories: this one is not paused, only tried again
+                self.pace.failed(now, verdict.why)
+            else:
                 self.limits.pause(entry.category, now + (verdict.pause or DEFAULT_SECONDS))
             return False
         if verdict.what == "later":

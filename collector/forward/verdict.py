@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from collector.forward.limits import retry_after
+from collector.forward.limits import parse_limits, retry_after
 from collector.machine.net import Answer, NetError
 
 What = Literal["taken", "refused", "too_large", "encoding", "limited", "later"]
@@ -15,7 +15,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """what: taken (done), refused (never again), too_large, encoding (try another), limited, later (back off).
 
     why: a sentence for the status page. known: the receiver may have taken the entry although this is no success.
-    pause: seconds the receiver asked for. blame: "entry" when another entry may fare better, "upstream" otherwise.
+    pause: seconds the receiver asked for. listed: it named its limits by category. blame: "entry" when another entry may
+    fare better, "upstream" otherwise.
     """
 
     what: What
@@ -23,6 +24,7 @@ class Verdict(msgspec.Struct, frozen=True):
     known: bool = False
     pause: float = 0.0
     blame: str = "upstream"
+    listed: bool = False
 
 
 TAKEN = Verdict("taken")
@@ -48,7 +50,10 @@ def judge(answer: Answer) -> Verdict:
     if 200 <= status < 300:
         return TAKEN if _is_ours(answer) else _garbage(answer)
     if status == 429:
-        return Verdict("limited", "upstream answers 429, its quota is used up", pause=pause)
+        # With the list of limits, Retry-After speaks of the longest of them, whatever it is for.
+        listed = bool(parse_limits(answer.headers.get("x-sentry-rate-limits", "")))
+        why = "upstream answers 429, its quota is used up"
+        return Verdict("limited", why, pause=0.0 if listed else pause, listed=listed)
     if status in BY_STATUS:
         return BY_STATUS[status]
     if 300 <= status < 400:
@@ -71,8 +76,8 @@ def _is_ours(answer: Answer) -> bool:
     if answer.cut:
         return False
     body = answer.body.strip()
-    if not body:
-        return True
+    if not body:  # without a stated length it may as well be an answer cut off among its header lines
+        return answer.status == 204 or bool(answer.headers.keys() & {"content-length", "transfer-encoding"})
     try:
         msgspec.json.decode(body, type=dict)
     except (msgspec.DecodeError, UnicodeDecodeError):

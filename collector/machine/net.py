@@ -198,7 +198,10 @@ class HttpNet:
 
         timer = self._watch.begin(self._timeout)
         try:
-            return self._exchange(request)
+            answer = self._exchange(request)
+            if timer.expired:  # cut off among its header lines, an answer looks complete to http.client
+                raise TimeoutError
+            return answer
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _net_error(error, request.url, timer.expired, self._timeout) from error
         finally:
@@ -330,10 +333,10 @@ def _net_error(error: Exception, url: str, expired: bool, timeout: float) -> Net
         return NetError("dns", False, f"the name {where.hostname} cannot be resolved")
     if isinstance(error, errors.ProxyError):
         return NetError("proxy", False, f"the proxy does not reach {host}: {_short(error)}")
+    if isinstance(error, errors.NewConnectionError):  # before its base class, ConnectTimeoutError
+        return NetError("refused", False, f"{host} refuses the connection")
     if isinstance(error, errors.ConnectTimeoutError):
         return NetError("connect", False, f"{host} does not accept a connection in time")
-    if isinstance(error, errors.NewConnectionError):
-        return NetError("refused", False, f"{host} refuses the connection")
     if isinstance(error, errors.SSLError):
         return NetError("tls", False, f"TLS with {host} failed: {_short(error)}")
     if isinstance(error, errors.ReadTimeoutError | TimeoutError):

@@ -79,9 +79,7 @@ class Edge:
         self.net = net
         self.settings = UpstreamSettings(dsn=Secret(f"http://{KEY}@127.0.0.1:9/7"), **settings)
         self.path = folder / "state.sqlite"
-        self.state = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        self.state.execute("PRAGMA journal_mode=WAL")
-        self.state.executescript(STATE_DDL)
+        self.reopen()
         self.payloads: dict[str, bytes] = {}
         self.modes: dict[int, str] = {}
         self.ingested = 0
@@ -89,6 +87,12 @@ class Edge:
         self._issues: set[int] = set()
         self.outbox: Outbox | None = None
         self.restart()
+
+    def reopen(self) -> None:
+        """The store's connection to state.sqlite, which is made when it is not there."""
+        self.state = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self.state.execute("PRAGMA journal_mode=WAL")
+        self.state.executescript(STATE_DDL)
 
     def restart(self) -> None:
         """Everything in memory is gone; the files are as they were."""
@@ -122,7 +126,7 @@ class Edge:
             "contexts": {"trace": {"trace_id": "a" * 32, "span_id": "b" * 16}},
             "project": PROJECT,
             "extra": {
-                "padding": hashlib.shake_128(b"%d" % number).hexdigest(row.pop("padding", 0) // 2),
+                "padding": padding,
                 "number": number,
             },
         }
@@ -206,6 +210,9 @@ class Edge:
         return int(queued) + int(
             self.state.execute("SELECT coalesce(sum(events), 0) FROM forward_windows").fetchone()[0]
         )
+
+    def queued_bytes(self) -> int:
+        return int(self.state.execute("SELECT coalesce(sum(length(body)), 0) FROM outbox").fetchone()[0])
 
     def status(self) -> dict[str, Any]:
         assert self.outbox is not None

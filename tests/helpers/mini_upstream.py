@@ -232,8 +232,8 @@ class MiniUpstream:
             await reader.read(10)
             return False
         body = await self._body(reader, headers)
-        answer = await getattr(self, f"_do_{behaviour['name']}")(behaviour, (method, path, headers, body), writer)
         self.posts += 1
+        answer = await getattr(self, f"_do_{behaviour['name']}")(behaviour, (method, path, headers, body), writer)
         with self._arrived:
             self._arrived.notify_all()
         return bool(answer) and headers.get("connection", "").lower() != "close"
@@ -331,7 +331,8 @@ class MiniUpstream:
         return await self._do_ok(behaviour, request, writer)
 
     async def _do_hang(self, *_: Any) -> bool:
-        self.posts += 1
+        with self._arrived:
+            self._arrived.notify_all()
         await self._stopping.wait()
         return False
 
