@@ -126,9 +126,9 @@ def encode_seal(file: FileHeader, seq: int, total: int) -> bytes:
 
 def decode_frame(data: bytes | memoryview, index: int, offset: int) -> Frame | None:
     """The frame header at `index` of `data` (which is `offset` of the file), or None when it is not an intact one."""
-    if len(data) - index < FRAME_BYTES or data[index : index + 4] != FRAME_MAGIC:
+    if len(data) - index < FRAME_BYTES:
         return None
     fields = FRAME_HEADER.unpack_from(data, index)
-    if fields[-1] != crc32(data[index : index + FRAME_BYTES - 4]):
+    if fields[0] != FRAME_MAGIC or fields[-1] != crc32(data[index : index + FRAME_BYTES - 4]):
         return None
     return Frame(offset, *fields[1:-1])

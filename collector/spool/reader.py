@@ -123,6 +123,8 @@ class SpoolReader:
             tape = self._tape or self._enter()
             if tape is None:
                 return None
+            if self._offset == FIRST_FRAME:
+                self._find_bound(tape)  # a file that is complete needs no proof for each commit in it
             if self._ready:
                 break
             step = self._step(tape, room)
@@ -224,7 +226,7 @@ class SpoolReader:
         if frame.seq <= self._seq:
             self._offset = frame.end
             return "on"
-        if not self._is_proved(tape, frame):
+        if frame.seq > self._proved_seq and not self._is_proved(tape, frame):
             return "wait"
         if room is not None and frame.body_bytes > room:
             return "later"
@@ -264,7 +266,7 @@ class SpoolReader:
         return "wait" if self._upto_seq is None else "done"
 
     def _is_proved(self, tape: Tape, frame: Frame) -> bool:
-        if self._is_tool or self._upto_seq is not None or frame.seq <= self._proved_seq:
+        if self._is_tool or self._upto_seq is not None:
             return True
         offset = max(self._proof_offset, frame.end)
         while True:
