@@ -15,7 +15,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """what: taken (done), refused (never again), too_large, encoding (try another), limited, later (back off).
 
     why: a sentence for the status page. known: the receiver may have taken the entry although this is no success.
-    pause: seconds the receiver asked for. listed: it named its limits by category. blame: "entry" when another entry may
+    pause: seconds the receiver asked for. listed: it named its limits by category. blame: "entry" when another may
     fare better, "upstream" otherwise.
     """
 
