@@ -11,9 +11,10 @@ from typing import NamedTuple
 from collector.errors import Busy, Unavailable
 from collector.model.received import START, Position, Received
 from collector.model.settings import Size
-from collector.spool import SpoolReader, SpoolRecord, SpoolSettings, SpoolWriter
 from collector.spool.checkpoint import load_checkpoint
-from collector.spool.writer import Job
+from collector.spool.reader import SpoolReader, SpoolRecord
+from collector.spool.settings import SpoolSettings
+from collector.spool.writer import Job, SpoolWriter
 from tests.helpers.clock import FakeClock
 from tests.helpers.disk import FakeDisk
 

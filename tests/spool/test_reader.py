@@ -7,10 +7,10 @@ import pytest
 
 from collector.errors import Unavailable
 from collector.model.received import START
-from collector.spool import SpoolReader, SpoolRecord
 from collector.spool.folder import file_name
 from collector.spool.frame import FIRST, FRAME_BYTES, FileHeader, decode_frame, encode_frame, encode_head, encode_seal
 from collector.spool.inspect import inspect, records, released
+from collector.spool.reader import SpoolReader, SpoolRecord
 from tests.helpers.disk import FakeDisk, Fault
 from tests.helpers.spool import FOLDER, SpoolWorld, body, received
 from tests.spool.conftest import MakeWorld

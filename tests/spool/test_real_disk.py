@@ -15,8 +15,10 @@ from collector.machine.clock import SystemClock
 from collector.machine.disk import RealDisk
 from collector.model.received import START, Position
 from collector.model.settings import Size
-from collector.spool import SpoolReader, SpoolSettings, SpoolWriter
 from collector.spool.inspect import inspect
+from collector.spool.reader import SpoolReader
+from collector.spool.settings import SpoolSettings
+from collector.spool.writer import SpoolWriter
 from tests.helpers.spool import body, received
 
 SMALL_FILES = SpoolSettings(file_bytes=Size("64 KiB"))
@@ -45,7 +47,7 @@ READ_ALL = """
 import sys
 from pathlib import Path
 from collector.machine.disk import RealDisk
-from collector.spool import SpoolReader
+from collector.spool.reader import SpoolReader
 
 reader = SpoolReader(RealDisk(), Path(sys.argv[1]))
 left = int(sys.argv[2])

@@ -6,12 +6,12 @@ import pytest
 
 from collector.errors import ConfigError, Unavailable
 from collector.model.received import START, Position
-from collector.spool import SpoolReader, SpoolRecord
 from collector.spool.checkpoint import Checkpoint, load_checkpoint
 from collector.spool.folder import file_name, look_at
 from collector.spool.frame import FRAME_BYTES, FileHeader, encode_file_header
 from collector.spool.inspect import inspect
 from collector.spool.journal import RESTART_GAP
+from collector.spool.reader import SpoolReader, SpoolRecord
 from tests.helpers.disk import Fault
 from tests.helpers.spool import FOLDER, SpoolWorld
 

@@ -8,10 +8,11 @@ import pytest
 from collector.errors import Busy, Unavailable
 from collector.model.received import Position, Received
 from collector.model.settings import Size
-from collector.spool import SpoolReader, SpoolSettings, SpoolWriter
 from collector.spool.checkpoint import load_checkpoint
 from collector.spool.folder import file_name
-from collector.spool.writer import Job
+from collector.spool.reader import SpoolReader
+from collector.spool.settings import SpoolSettings
+from collector.spool.writer import Job, SpoolWriter
 from tests.helpers.clock import FakeClock
 from tests.helpers.disk import FakeDisk, Fault
 from tests.helpers.spool import FOLDER, SMALL, InlineLanes, SpoolWorld, as_coroutine, body, gathered, received
