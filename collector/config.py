@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from collector.accept.settings import IngestSettings
-from collector.admit.settings import QuotaSettings
+from collector.admit.settings import AdmitSettings, QuotaSettings
 from collector.digest.settings import DigestSettings
 from collector.errors import ConfigError
 from collector.filter import Filters, FilterSettings
@@ -88,6 +88,7 @@ class Config(Settings):
     retention: RetentionSettings = RetentionSettings()
     query: QuerySettings = QuerySettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    admit: AdmitSettings = AdmitSettings()
     quota: Annotated[list[QuotaSettings], Help("how much all projects together, or each of them, may send")] = []
     project: Annotated[list[ProjectConfig], Help("the projects; none: one is made and kept in the data folder")] = []
 

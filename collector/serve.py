@@ -22,7 +22,8 @@ import uvicorn
 
 from collector import __version__
 from collector.accept import Doors, MemoryPressure, build_ingest, uvicorn_settings
-from collector.admit.quotas import Quotas
+from collector.admit.admission import Admission
+from collector.admit.learned import as_limits
 from collector.config import Config, ProjectConfig
 from collector.errors import Busy, ConfigError, Unavailable
 from collector.machine.child import Worker
@@ -37,6 +38,8 @@ from collector.status import Facts, compose
 from collector.web.app import build_web
 
 FLUSH_EVERY_SECONDS = 1.0
+KEEP_EVERY_SECONDS = 10.0
+ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
 CONTROL_SOCKET = "tmp/control.sock"
 FOLDERS = ("spool", "segments", "quarantine", "tmp")
 
@@ -97,6 +100,13 @@ class Front:
         self.worker_is_idle = False
         self.spool = SpoolWriter(disk, self.folder / "spool", config.spool, clock, new_epoch)
         self.worker = Worker(config.to_bytes(), self.on_frame, clock, start_thread)
+        self.admission = Admission(
+            config.admit,
+            config.quota,
+            {project.id: project.quota for project in config.project},
+            clock,
+            lambda: self.spool.pressure,
+        )
         self.doors = Doors(
             projects=config.project,
             settings=config.ingest,
@@ -104,12 +114,13 @@ class Front:
             clock=clock,
             spool_add=self.spool_add,
             refused=self.refusals.add,
-            quotas=Quotas(config.quota, {project.id: project.quota for project in config.project}, clock),
+            admission=self.admission,
             pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
         )
         settings = uvicorn_settings(build_ingest(self.doors, build_web(self.status)), config.ingest)
         self.server = QuietServer(settings)
         self.signals = 0
+        self._kept = b""
 
     def spool_add(self, received: Received, body: bytes) -> "asyncio.Future[Position]":
         """Into the spool; a worker that waits hears of it once it is durable."""
@@ -126,7 +137,9 @@ class Front:
 
     async def on_frame(self, kind: str, body: Any) -> Any:
         """What the worker says unasked."""
-        if kind == "beat":
+        if kind == "limits":
+            self.admission.learn(int(body["project_id"]), as_limits(body["limits"]))
+        elif kind == "beat":
             self.beat, self.beat_at = body, self.clock.monotonic()
         elif kind == "idle":
             self.worker_is_idle = True
@@ -188,6 +201,33 @@ class Front:
             await asyncio.sleep(FLUSH_EVERY_SECONDS)
             await self.flush_refusals()
 
+    def recall_admission(self) -> None:
+        """Take over the counters of the last run, as far as they are usable."""
+        path = self.folder / ADMISSION_FILE
+        if self.disk.exists(path):
+            self._kept = self.disk.read_whole(path)
+            if not self.admission.load(self._kept):
+                log.warning("the kept admission counters are unusable; they start afresh", file=ADMISSION_FILE)
+
+    async def keep_admission(self) -> None:
+        """Write the counters down when they have changed."""
+        state = self.admission.dump()
+        if state == self._kept:
+            return
+        try:
+            await asyncio.to_thread(self.disk.write_whole, self.folder / ADMISSION_FILE, state)
+            self._kept = state
+        except (OSError, Unavailable) as error:  # the counters are a convenience; the next time may work
+            log.warning("admission counters could not be kept", error=str(error))
+
+    async def keep_loop(self) -> None:
+        """Keep admission counters and tell of spikes."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_SECONDS)
+            for notice in self.admission.take_notices():
+                log.warning("spike started" if notice.started else "spike is over", **notice._asdict())
+            await self.keep_admission()
+
     def on_signal(self) -> None:
         """First signal: orderly. Second: now."""
         self.signals += 1
@@ -203,12 +243,14 @@ class Front:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.on_signal)
         await self.spool.start()
+        self.recall_admission()
         listener = _listen(self.config.listen.address)
         host = self.config.listen.address.rpartition(":")[0]
         self.address = f"{host}:{listener.getsockname()[1]}"
         control = await self._open_control()
         worker = asyncio.create_task(self.worker.run(), name="worker")
         flush = asyncio.create_task(self.flush_loop(), name="flush")
+        keep = asyncio.create_task(self.keep_loop(), name="keep")
         served = asyncio.create_task(self.server.serve(sockets=[listener]), name="http")
         while not self.server.started and not served.done():
             await asyncio.sleep(0.005)
@@ -217,9 +259,11 @@ class Front:
         code = 0 if served.done() and not served.exception() else 70
         self.server.should_exit = True
         await asyncio.gather(served, return_exceptions=True)
-        flush.cancel()
-        await asyncio.gather(flush, return_exceptions=True)
+        for loop_task in (flush, keep):
+            loop_task.cancel()
+        await asyncio.gather(flush, keep, return_exceptions=True)
         await self.flush_refusals()
+        await self.keep_admission()
         control.close()
         in_time = await self.worker.stop(worker, self.config.process.shutdown_timeout)
         if not in_time:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from collector.admit.quotas import Claim
+from collector.admit.verdict import Claim
 from collector.model.envelope import Item
 from collector.protocol.kinds import is_crash, kind_of
 

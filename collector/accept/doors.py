@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from collector.accept.pressure import MemoryPressure
 from collector.accept.settings import IngestSettings
-from collector.admit.quotas import Quotas
+from collector.admit.admission import Admission
 from collector.machine.clock import Clock
 from collector.machine.ids import new_event_id
 from collector.model.outcome import Outcome
@@ -21,7 +21,7 @@ SpoolAdd = Callable[[Received, bytes], Awaitable[Position]]
 @dataclass
 class Doors:
     """spool_add: resolves when durable, raises Busy or Unavailable (at once or when awaited). refused: one outcome of
-    an authenticated client. quotas, pressure: None is no limit. answers: HTTP status -> count, for the metrics."""
+    an authenticated client. admission, pressure: None is no limit. answers: HTTP status -> count, for the metrics."""
 
     projects: Sequence[ProjectSettings]
     settings: IngestSettings
@@ -29,7 +29,7 @@ class Doors:
     clock: Clock
     spool_add: SpoolAdd
     refused: Callable[[Outcome], None]
-    quotas: Quotas | None = None
+    admission: Admission | None = None
     pressure: MemoryPressure | None = None
     new_event_id: Callable[[], str] = new_event_id
     answers: "Counter[int]" = field(default_factory=Counter)

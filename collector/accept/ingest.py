@@ -25,6 +25,7 @@ from collector.accept.respond import (
     Answer,
     Send,
     error_body,
+    limit_headers,
     limited,
     of_error,
     otlp_failure,
@@ -32,6 +33,7 @@ from collector.accept.respond import (
 )  # fmt: skip
 from collector.accept.routes import Place, find_place
 from collector.admit.origins import origin_allowed
+from collector.admit.verdict import OPEN, Verdict
 from collector.errors import Busy, ProtocolError, Unavailable
 from collector.model.envelope import Envelope, Item
 from collector.model.outcome import FILTERED, INVALID, RATE_LIMITED, Outcome
@@ -65,6 +67,7 @@ class Admitted(NamedTuple):
     body: bytes
     event_id: str
     limits: Sequence[RateLimit] = ()
+    ahead: Sequence[RateLimit] = ()
 
 
 def build_ingest(doors: Doors, fallback: App) -> App:
@@ -113,6 +116,8 @@ class Ingest:
             return Answer(405, error_body(f"method not allowed, use {allow.decode()}"), headers=((b"allow", allow),))
         if self.doors.pressure is not None:
             self.doors.pressure.check()
+        if self.doors.admission is not None and self.doors.admission.guards_addresses:
+            self.doors.admission.check_address(head.address(self.proxies))
         auth = head.auth(place.key)
         project = self._project(place, auth)
         encoding = head.encoding()
@@ -128,10 +133,11 @@ class Ingest:
         finally:
             reader.release()
         if admitted.limits and place.form.says_429:
-            return limited(admitted.limits)
+            return limited([*admitted.limits, *admitted.ahead])
         if method == "GET" and place.form.name == "store":
             return Answer(200, GIF, b"image/gif")
-        return SUCCESS[place.form.answer](admitted.event_id, admitted.received.content_type)
+        answer = SUCCESS[place.form.answer](admitted.event_id, admitted.received.content_type)
+        return answer._replace(headers=limit_headers(admitted.ahead)) if admitted.ahead else answer
 
     def _body_limit(self, door: str) -> tuple[str, int]:
         return BODY_FORMS[door].max_bytes, max_body_bytes(door, self.doors.limits)
@@ -221,7 +227,7 @@ class Ingest:
             skip = {index for index, item in enumerate(items) if not is_known(item)}
             for index in skip:
                 self._refuse(project.id, public_key, items[index], FILTERED, "unknown-item", at)
-        limits = self._limit(project.id, public_key, items, skip, at)
+        verdict = self._limit(project.id, public_key, items, skip, at)
         kept = [item for index, item in enumerate(items) if index not in skip] if skip else items
         try:
             self._check_sizes(received.door, kept)
@@ -247,21 +253,22 @@ class Ingest:
             slug=received.slug,
             skip=tuple(sorted(skip)),
         )
-        return Admitted(record, body, event_id, limits)
+        if verdict is OPEN:
+            return Admitted(record, body, event_id)
+        limits, ahead = ([RateLimit(*limit) for limit in told] for told in (verdict.limits, verdict.ahead))
+        return Admitted(record, body, event_id, limits, ahead)
 
-    def _limit(
-        self, project_id: int, public_key: str, items: list[Item], skip: set[int], at: float
-    ) -> Sequence[RateLimit]:
-        """What quotas refuse joins `skip`; the limits to announce."""
-        quotas = self.doors.quotas
-        if quotas is None or not quotas.concerns(project_id):
-            return ()
+    def _limit(self, project_id: int, public_key: str, items: list[Item], skip: set[int], at: float) -> Verdict:
+        """What admission refuses joins `skip`."""
+        admission = self.doors.admission
+        if admission is None or not admission.concerns(project_id):
+            return OPEN
         waiting = [index for index in range(len(items)) if index not in skip]
-        verdict = quotas.check(project_id, public_key, claims_of([items[index] for index in waiting]))
+        verdict = admission.check(project_id, public_key, claims_of([items[index] for index in waiting]))
         for place, reason in verdict.refused.items():
             self._refuse(project_id, public_key, items[waiting[place]], RATE_LIMITED, reason, at)
             skip.add(waiting[place])
-        return [RateLimit(*limit) for limit in verdict.limits]
+        return verdict
 
     def _check_sizes(self, door: str, items: list[Item]) -> None:
         """Reports of one request become an event each, so each is judged alone."""

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import uvicorn
 import uvloop
 
-from collector.accept import Doors, IngestSettings, build_ingest, uvicorn_settings
+from collector.accept.doors import Doors
+from collector.accept.guard import uvicorn_settings
+from collector.accept.ingest import build_ingest
+from collector.accept.settings import IngestSettings
 from collector.model.outcome import Outcome
 from collector.model.project import ProjectSettings
 from collector.model.received import Position, Received

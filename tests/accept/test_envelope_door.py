@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from collector.accept import IngestSettings
+from collector.accept.settings import IngestSettings
 from collector.errors import Busy, Unavailable
 from collector.model.project import ProjectSettings
 from collector.model.settings import Size

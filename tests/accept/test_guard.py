@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from collector.accept import IngestSettings
+from collector.accept.settings import IngestSettings
 from collector.model.settings import Duration, Size
 from collector.protocol.limits import LimitSettings
 from tests.accept.house import AUTH, House, hang_up, open_house, play, read_answer, request
@@ -22,16 +22,21 @@ HURRY = IngestSettings(
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n"
 
 
+async def until_gone(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the server closes; a reset counts as closed."""
+    try:
+        return await asyncio.wait_for(reader.read(-1), 20)
+    except ConnectionError:
+        return b""
+
+
 async def last_words(house: House, *chunks: bytes) -> tuple[int, bytes]:
     """What comes back until the server closes: the first status (0 without one), and all bytes."""
     reader, writer = await house.dial()
     for chunk in chunks:
         writer.write(chunk)
         await asyncio.sleep(0)
-    try:
-        data = await asyncio.wait_for(reader.read(-1), 20)
-    except ConnectionError:
-        data = b""
+    data = await until_gone(reader)
     await hang_up(writer)
     return (int(data.split()[1]) if data else 0), data
 
@@ -254,7 +259,7 @@ def test_500_slow_clients_do_not_keep_others_out_and_are_all_gone() -> None:
             for _, writer in slow:
                 writer.write(HEAD.encode())
             assert (await house.post(PATH, EVENT)).status == 200
-            data = await asyncio.gather(*(asyncio.wait_for(reader.read(-1), 20) for reader, _ in slow))
+            data = await asyncio.gather(*(until_gone(reader) for reader, _ in slow))
             assert {words[:12] for words in data} <= {b"HTTP/1.1 408", b""}
             assert house.spooled[0][1] == EVENT
             await asyncio.gather(*(hang_up(writer) for _, writer in slow))
