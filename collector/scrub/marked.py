@@ -10,7 +10,7 @@ import msgspec
 from collector.scrub.meta import Path, entry_at, set_entry
 from collector.scrub.places import ARRAY, BOOLEAN, KIND_OF, NULL, OBJECT, STRING, Place
 from collector.scrub.schema import FREE_NO
-from collector.scrub.skeleton import EVENT_DECODER, NOTHING, Frame
+from collector.scrub.skeleton import EVENT_DECODER, FIELDS, NOTHING, Frame
 from collector.scrub.spans import MARK_BASE, MARK_LEAD, MAX_MARKS, Fallback, Spans
 from collector.scrub.text import removed
 
@@ -53,12 +53,12 @@ class MarkedWalk:
 
     def part(self, part: msgspec.Struct, place: Place, path: Path) -> None:
         """Scrub the fields of a known part of an event."""
-        for name in part.__struct_fields__:
+        for name in FIELDS[type(part)]:
             inner = getattr(part, name)
             if inner is NOTHING or inner is None:
                 continue
             if isinstance(inner, msgspec.Raw):
-                if MARK_LEAD in bytes(inner) and place.node.field(name) is not FREE_NO:
+                if MARK_LEAD in bytes(inner):
                     self.keyed(inner, -1, place, name, (*path, name))
             elif isinstance(inner, list):
                 self.parts(inner, place.key(name, ARRAY), (*path, name))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from collector.scrub.schema import EVENT
+from collector.scrub.schema import EVENT, FREE_NO
 
 NOTHING = msgspec.Raw()
 
@@ -63,16 +63,17 @@ _TYPED: dict[str, Any] = {
 }
 # An event with a field that is not known, or with another shape in a typed one, is a ValidationError: it is then
 # opened level by level instead.
-EVENT_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "Event",
-        [(name, _TYPED[name], None) if name in _TYPED else (name, msgspec.Raw, NOTHING) for name in EVENT.fields],
-        forbid_unknown_fields=True,
-    )
+_Event = msgspec.defstruct(
+    "Event",
+    [(name, _TYPED[name], None) if name in _TYPED else (name, msgspec.Raw, NOTHING) for name in EVENT.fields],
+    forbid_unknown_fields=True,
 )
+EVENT_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Event)
+_KINDS = (Frame, Stacktrace, Mechanism, ExceptionValue, Thread, Breadcrumb, Exceptions, Threads, Breadcrumbs)
+# The fields to look at, by kind: of an event those that may be scrubbed, or whose children may.
+FIELDS: dict[type, tuple[str, ...]] = {
+    **{kind: kind.__struct_fields__ for kind in _KINDS},
+    _Event: tuple(name for name, node in EVENT.fields.items() if node is not FREE_NO),
+}
 # Keys below the top of an event that must be found under exactly this name; a mark in front would hide them.
-NAMES = frozenset(
-    name
-    for kind in (Frame, Stacktrace, Mechanism, ExceptionValue, Thread, Breadcrumb, Exceptions)
-    for name in kind.__struct_fields__
-)
+NAMES = frozenset(name for kind in _KINDS for name in kind.__struct_fields__)
