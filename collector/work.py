@@ -60,6 +60,7 @@ class Work:
         self.folder = Path(config.data.dir)
         self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.wake = threading.Event()
+        self.digested = threading.Event()  # set when nothing more will be committed: what is ready then still goes out
         self.supervisor = Supervisor(clock, on_fatal=lambda name: self.leave())
         self.document: dict[str, Any] = {}
         self.forward = self._forward()
@@ -83,6 +84,7 @@ class Work:
         self.supervisor.start(Loop("heartbeat", self.beat))
         self.supervisor.run_here(Loop("digest", self.digest))
         self.leave()
+        self.digested.set()
         if self.forward is not None:
             self.forward.hurry()
         self.supervisor.join(self.config.process.shutdown_timeout)
@@ -118,9 +120,9 @@ class Work:
             shift.run()
 
     def send(self, beat: Beat, stop: threading.Event) -> None:
-        """The sender's loop; it starts once the store has made state.sqlite."""
+        """The sender's loop; it starts once the store has made state.sqlite and ends after the last commit."""
         assert self.forward is not None
-        self.forward.run(self.folder / "state.sqlite", beat, stop)
+        self.forward.run(self.folder / "state.sqlite", beat, self.digested)
 
 
 class Shift:
