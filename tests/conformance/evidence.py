@@ -48,6 +48,13 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
     return found
 
 
+def wait_ready(running: Collector, seconds: float) -> None:
+    """Until the worker has reported: steps are about a collector at work, not about one that starts."""
+    address = control_address(Path(load(running.config, os.environ).data.dir))
+    asked = lambda: ask(address, "status", None, ANSWER_SECONDS)["worker"]["heartbeat_age_seconds"]  # noqa: E731
+    wait_for(lambda: asked() is not None, seconds, "a working collector")
+
+
 def _in_spool(address: str) -> int:
     return int(ask(address, "status", None, ANSWER_SECONDS)["ledger"]["in_spool"])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.conformance import functions, judge
 from tests.conformance.cases import HOME, Case, Json, Place, fill, moved, now
 from tests.conformance.client import Answer, exchange
-from tests.conformance.evidence import collect
+from tests.conformance.evidence import collect, wait_ready
 from tests.conformance.judge import Evidence
 from tests.conformance.translate import Plan, plan, project_table, toml
 from tests.conformance.upstream import Upstream
@@ -183,6 +183,7 @@ def _steps(case: Case, made: Plan) -> list[str]:
         running = Collector(Path(folder), toml(made.tables, [project_table(made, case.place)]))
         try:
             running.start()
+            wait_ready(running, DRAIN_SECONDS)
             if first is not None:
                 time.sleep(QUIET_SECONDS)
             for number, step in enumerate(case.steps, 1):
@@ -200,7 +201,9 @@ class _Step:
     def __init__(self, running: Collector, upstream: Upstream, case: Case, step: Json) -> None:
         self.running, self.upstream, self.case, self.step = running, upstream, case, step
         self.expect: Json = dict(step.get("expect") or {})
-        self.before = len(upstream.envelopes())
+        # What comes again because it was refused belongs to the step in which it is taken.
+        self.with_refused = "upstream_reply" in step
+        self.before = upstream.arrived(self.with_refused)
         self.started = time.monotonic()
 
     def differences(self) -> list[str]:
@@ -240,7 +243,7 @@ class _Step:
         return [] if found == wanted else [f"forwarded: {found} instead of {wanted}"]
 
     def _arrived(self) -> int:
-        return len(self.upstream.envelopes()) - self.before
+        return self.upstream.arrived(self.with_refused) - self.before
 
     def _counting(self) -> list[str]:
         differences = self._report("client_report", self.expect.pop("client_report", None))
@@ -268,7 +271,7 @@ class _Step:
     def _survivors(self, wanted: int) -> list[str]:
         """After a stop: delivered, stored, or still in the spool."""
         ledger = self.running.status()["ledger"]
-        found = max(len(self.upstream.envelopes()), ledger["stored"] + ledger["in_spool"])
+        found = max(self.upstream.arrived(False), ledger["stored"] + ledger["in_spool"])
         return [] if found >= wanted else [f"delivered_or_on_disk: {found} instead of {wanted}"]
 
 

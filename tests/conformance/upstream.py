@@ -15,10 +15,11 @@ CARRIERS = {"client_report"}  # items that carry statistics, not what the case s
 
 
 class Upstream:
-    """`requests` holds (time, items) of every envelope that arrived, whatever was answered."""
+    """`requests` holds the items of every envelope that was taken, `refused` of those that were not."""
 
     def __init__(self) -> None:
         self.requests: list[list[tuple[dict[str, Any], bytes]]] = []
+        self.refused: list[list[tuple[dict[str, Any], bytes]]] = []
         self.behaviour: Any = "ok"
         self.next_reply: dict[str, Any] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -39,9 +40,10 @@ class Upstream:
         self._server.server_close()
         self._thread.join(5)
 
-    def envelopes(self) -> list[list[tuple[dict[str, Any], bytes]]]:
-        """Those that carry more than statistics."""
-        return [items for items in list(self.requests) if any(head.get("type") not in CARRIERS for head, _ in items)]
+    def arrived(self, with_refused: bool) -> int:
+        """Envelopes so far that carry more than statistics."""
+        envelopes = [*self.requests, *(self.refused if with_refused else [])]
+        return sum(any(head.get("type") not in CARRIERS for head, _ in items) for items in envelopes)
 
     def reported(self) -> list[dict[str, Any]]:
         """Every entry of every client report, with the name of the list it stood in."""
@@ -75,8 +77,8 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             status, headers = self._reply()
-            if not (isinstance(upstream.behaviour, dict) and upstream.behaviour.get("status", 200) >= 500):
-                upstream.requests.append(_items(_plain(body, self.headers.get("content-encoding", ""))))
+            items = _items(_plain(body, self.headers.get("content-encoding", "")))
+            (upstream.requests if status < 400 else upstream.refused).append(items)
             self._answer(status, headers, b"{}")
 
         do_GET = do_POST
