@@ -20,14 +20,16 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from collector.errors import ConfigError
 from collector.group.engine import About
 from collector.group.explain import explain
 from collector.group.facts import Facts
 from collector.group.fingerprint import FingerprintRules
 from collector.group.frame import look_at
-from collector.group.grouping import DEFAULT_CONFIG, GROUPING_CONFIGS, group
+from collector.group.grouping import GROUPING_CONFIGS, group
 from collector.group.parameterize import replace_variable_parts
 from collector.group.rules import BUILT_IN_SETS, StackRules, built_in_text
+from collector.group.settings import DEFAULT_CONFIG
 from collector.group.syntax import RuleError
 from collector.group.view import View, decode, lenient
 from collector.model.event import GroupingResult
@@ -138,8 +140,29 @@ def answer(case: Case) -> dict[str, Any]:
     }
 
 
+def check(options: Options) -> None:
+    """Raises ConfigError naming every broken rule and an unknown configuration."""
+    mistakes = []
+    if options.config not in GROUPING_CONFIGS:
+        mistakes.append(f"grouping config: {options.config!r} is not one of {', '.join(GROUPING_CONFIGS)}")
+    for name, parse, text in (
+        ("stack trace rules", _stack_rules, options.stack_trace_rules),
+        ("fingerprint rules", _fingerprint_rules, options.fingerprint_rules),
+    ):
+        try:
+            parse(text)
+        except RuleError as error:
+            mistakes.append(f"{name}: {error}")
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
 def group_lines(lines: Iterable[str], options: Options, *, as_json: bool) -> Iterator[str]:
-    """`collector group`: one JSON answer an event, or the component trees with an empty line between events."""
+    """`collector group`: one JSON answer an event, or the component trees with an empty line between events.
+
+    Raises ConfigError for broken options; what is wrong with one line is the answer to that line.
+    """
+    check(options)
     first = True
     for found in documents(lines):
         try:
@@ -215,7 +238,8 @@ def _evaluated(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_lines(lines: Iterable[str], options: Options) -> Iterator[Checked]:
-    """`collector rules test`: one line an expectation, and a last one with the totals."""
+    """`collector rules test`: one line an expectation, and a last one with the totals. Raises ConfigError."""
+    check(options)
     results: dict[object, GroupingResult] = {}
     counts = Counter[bool]()
     for number, found in enumerate(documents(lines), 1):
@@ -271,8 +295,10 @@ def _in_app(case: Case) -> list[bool]:
 def try_rules(payloads: Iterable[bytes], before: Options, after: Options) -> Iterator[str]:
     """`collector rules try`: over stored (normalised) events, which issues would merge or split, with counts.
 
-    Raises RuleError for broken rules. The last line is a total.
+    Raises ConfigError for broken rules. The last line is a total.
     """
+    check(before)
+    check(after)
     sides = [
         (side.config, _stack_rules(side.stack_trace_rules), _fingerprint_rules(side.fingerprint_rules))
         for side in (before, after)

@@ -6,7 +6,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -23,12 +23,12 @@ from collector.group.fingerprint import (
 )
 from collector.group.recall import Recalled, keep, key_of, recall
 from collector.group.rules import StackRules, no_rules
+from collector.group.settings import DEFAULT_CONFIG, GroupingSettings
 from collector.group.strategies import Variants, run_strategies
 from collector.group.syntax import RuleError
 from collector.group.title import Blame, Headline, blame, headline
 from collector.group.view import View
 from collector.model.event import GroupingResult
-from collector.model.settings import Help, Settings
 
 
 class GroupingConfig(Struct, frozen=True):
@@ -45,7 +45,6 @@ class GroupingConfig(Struct, frozen=True):
     secondary: str | None = None
 
 
-DEFAULT_CONFIG = "newstyle:2026-01-20"
 GROUPING_CONFIGS = {
     config.id: config
     for config in (
@@ -56,15 +55,6 @@ GROUPING_CONFIGS = {
 
 MD5 = re.compile(r"[a-fA-F0-9]{32}")
 OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
-
-
-class GroupingSettings(Settings):
-    """How the events of a project become issues."""
-
-    config: Annotated[str, Help("grouping configuration; an older one keeps the hashes it made")] = DEFAULT_CONFIG
-    stack_trace_rules: Annotated[str, Help("stack trace rules, one a line: stack.module:io.acme.* +app")] = ""
-    fingerprint_rules: Annotated[str, Help("fingerprint rules, one a line: type:TimeoutError -> timeout")] = ""
-    transition: Annotated[bool, Help("look up the hashes of the configuration before, so that no issue splits")] = True
 
 
 class Grouper:

@@ -52,17 +52,16 @@ HEX = "[0-9a-fA-F]"
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 IPV4 = rf"{OCTET}(?:\.{OCTET}){{3}}"
 GROUP = rf"{HEX}{{1,4}}"
+# Longer forms first: an alternative that stops early would leave the rest of an address behind.
 IPV6 = "|".join(
     (
-        rf"(?:{GROUP}:){{7}}{GROUP}",
-        rf"(?:{GROUP}:){{1,7}}:",
-        rf"(?:{GROUP}:){{1,6}}:{GROUP}",
-        *(rf"(?:{GROUP}:){{1,{7 - n}}}(?::{GROUP}){{1,{n}}}" for n in range(2, 6)),
-        rf"{GROUP}:(?::{GROUP}){{1,6}}",
-        rf":(?:(?::{GROUP}){{1,7}}|:)",
         rf"fe80:(?::{HEX}{{0,4}}){{0,4}}%[0-9a-zA-Z]+",
         rf"::(?:ffff(?::0{{1,4}})?:)?{IPV4}",
         rf"(?:{GROUP}:){{1,4}}:{IPV4}",
+        rf"(?:{GROUP}:){{7}}{GROUP}",
+        *(rf"(?:{GROUP}:){{1,{7 - n}}}(?::{GROUP}){{1,{n}}}" for n in range(6, 0, -1)),
+        rf"(?:{GROUP}:){{1,7}}:",
+        rf":(?:(?::{GROUP}){{1,7}}|:)",
     )
 )
 LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"

@@ -69,8 +69,7 @@ def exception(facts: Facts, stack_first: bool) -> tuple[Variants, int | None]:
     chosen, main = list(range(len(exceptions))), None
     if not _is_old_python(facts):
         chosen, main = significant(exceptions, lambda index: _identity(built[index]))
-    if main is None:
-        main = main_exception_id([exceptions[index] for index in chosen])
+    main = main_exception_id([exceptions[index] for index in chosen]) or main
     if len(chosen) == 1:
         return built[chosen[0]], main
     variants = {}
