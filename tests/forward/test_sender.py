@@ -61,7 +61,8 @@ def test_new_issue_overtakes_waiting_summaries(make_edge: MakeEdge) -> None:
 @pytest.mark.parametrize(
     "failure",
     [UNSENT, UNKNOWN, answer(500), answer(502), answer(503), answer(504), answer(401), answer(403), answer(404),
-     answer(302, location="http://elsewhere/"), answer(200, b"<html>"), answer(200, b"OK"), answer(200, b""), answer(408)],
+     answer(302, location="http://elsewhere/"), answer(200, b"<html>"), answer(200, b"OK"), answer(200, b""),
+     answer(408)],
     ids=lambda f: str(getattr(f, "status", "")) or f.kind,
 )  # fmt: skip
 def test_failure_keeps_everything_names_itself_and_is_caught_up(

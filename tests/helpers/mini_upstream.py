@@ -353,7 +353,7 @@ class MiniUpstream:
     async def _do_endless(self, _: dict[str, Any], request: Any, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n{")
         while not self._stopping.is_set():
-            writer.write(b" " * 100)
+            writer.write(b" " * 10_000)
             await writer.drain()
             await asyncio.sleep(0.01)
         return False
