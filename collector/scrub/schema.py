@@ -246,6 +246,8 @@ SCHEMAS: dict[str, Node] = {
     "transaction": EVENT,
     "feedback": EVENT,
     "replay_event": EVENT,
+    "user_report_v2": EVENT,
+    "security": EVENT,
     "span": _span_of_any_version(),
     "log": _items_of(_LOG),
     "otel_log": _items_of(_LOG),
@@ -253,5 +255,7 @@ SCHEMAS: dict[str, Node] = {
     "session": _SESSION,
     "sessions": _SESSION,
     "user_report": _REPORT,
+    "check_in": FREE_NO,
+    "client_report": FREE_NO,
     "json": FREE_YES,
 }

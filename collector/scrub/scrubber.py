@@ -9,13 +9,13 @@ from collector.scrub.attachment import scrub_attachment
 from collector.scrub.defaults import advanced_program, default_program, hash_key
 from collector.scrub.places import STRING, Place, root_place
 from collector.scrub.scan import can_scan, scan_event, scanner
-from collector.scrub.schema import SCHEMAS
+from collector.scrub.schema import EVENT, SCHEMAS
 from collector.scrub.settings import ScrubSettings
 from collector.scrub.spans import Fallback
 from collector.scrub.text import Keys, scrub_text
 from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
-EVENT_KINDS = frozenset(("event", "transaction", "feedback", "replay_event"))
+EVENT_KINDS = frozenset(kind for kind, schema in SCHEMAS.items() if schema is EVENT)
 NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 

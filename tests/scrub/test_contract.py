@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from collector.scrub import Scrubber
 from collector.scrub.relay import from_relay
+from collector.scrub.scrubber import Scrubber
 from collector.scrub.selectors import parse_selector
 from tests.helpers.contract_cases import cases_of, event_of, normalised
 

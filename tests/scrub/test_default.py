@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from collector.scrub import Scrubber, ScrubSettings
+from collector.scrub.scrubber import Scrubber
+from collector.scrub.settings import ScrubSettings
 
 DEFAULT = Scrubber(ScrubSettings())
 WITH_IPS = Scrubber(ScrubSettings(scrub_ip_addresses=True))

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from collector.errors import ProtocolError
-from collector.scrub import Scrubber, ScrubSettings
+from collector.scrub.scrubber import Scrubber
+from collector.scrub.settings import ScrubSettings
 
 DEFAULT = Scrubber(ScrubSettings())
 
@@ -61,6 +62,13 @@ def test_addresses_leave_sessions_when_asked() -> None:
 def test_reports_of_users_keep_their_words() -> None:
     report = {"event_id": "x", "name": "Bob", "email": "bob@x.de", "comments": "forgot password, bob@x.de"}
     assert scrubbed(report, "user_report") == {**report, "comments": "forgot password, [email]"}
+
+
+def test_check_ins_and_client_reports_hold_names_and_figures_only() -> None:
+    check_in = {"check_in_id": "a" * 32, "monitor_slug": "refresh-auth-token", "status": "ok"}
+    assert scrubbed(check_in, "check_in") == check_in
+    report = {"discarded_events": [{"reason": "auth", "category": "error", "quantity": 2}]}
+    assert scrubbed(report, "client_report") == report
 
 
 def test_unknown_json_items_are_scrubbed_everywhere() -> None:

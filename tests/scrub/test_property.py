@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.scrub import Scrubber, ScrubSettings
+from collector.scrub.scrubber import Scrubber
+from collector.scrub.settings import ScrubSettings
 from tests.helpers.plain_scrub import scrub_event
 
 PIECES = (
@@ -60,6 +61,34 @@ events = st.fixed_dictionaries(
         "fingerprint": st.lists(texts, max_size=2),
     },
 )
+spans = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"data": objects, "description": texts, "tags": objects, "sentry_tags": objects}
+    ),
+    max_size=2,
+)
+contexts = st.dictionaries(
+    st.sampled_from(("trace", "response", "os", "mine", "auth")),
+    st.one_of(objects, st.fixed_dictionaries({"type": keys, "data": objects, "cookies": pairs})),
+    max_size=3,
+)
+rest = st.fixed_dictionaries(
+    {},
+    optional={
+        "spans": spans,
+        "contexts": contexts,
+        "user": objects,
+        "tags": pairs,
+        "sdk": objects,
+        "threads": st.fixed_dictionaries(
+            {"values": st.lists(st.fixed_dictionaries({"stacktrace": st.fixed_dictionaries({"frames": frames})}))}
+        ),
+        "unknown": values,
+        "auth_unknown": values,
+        "csp": objects,
+        "type": st.just("transaction"),
+    },
+)
 EXAMPLES = int(os.environ.get("COLLECTOR_EXAMPLES", "60"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -96,9 +125,9 @@ def test_more_sensitive_words_agree_with_a_plain_walk(event: Any, spaced: bool) 
 
 
 @relaxed
-@given(events, st.booleans(), st.sampled_from((SENTRY, WORDED, STRICT)))
-def test_bytes_and_our_own_walk_agree_with_remarks(event: Any, spaced: bool, scrubber: Scrubber) -> None:
-    payload = encoded(event, False, spaced, False)
+@given(events, rest, st.booleans(), st.sampled_from((SENTRY, WORDED, STRICT)))
+def test_bytes_and_our_own_walk_agree_with_remarks(event: Any, more: Any, spaced: bool, scrubber: Scrubber) -> None:
+    payload = encoded({**event, **more}, False, spaced, False)
     assert json.loads(scrubber.event(payload)) == walked(scrubber, payload)
 
 

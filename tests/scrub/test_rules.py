@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from collector.scrub import Scrubber, ScrubSettings
 from collector.scrub.relay import from_relay
+from collector.scrub.scrubber import Scrubber
 from collector.scrub.selectors import parse_selector
+from collector.scrub.settings import ScrubSettings
 
 
 def scrubber(applications: dict[str, list[str]], **settings: Any) -> Scrubber:
