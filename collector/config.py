@@ -16,11 +16,9 @@ from collector.accept.settings import IngestSettings
 from collector.admit.settings import AdmitSettings, QuotaSettings
 from collector.digest.settings import DigestSettings
 from collector.errors import ConfigError
-from collector.filter import Filters, FilterSettings
+from collector.filter.settings import FilterSettings
 from collector.forward.settings import ForwardSettings, UpstreamSettings
-from collector.group.fingerprint import FingerprintRules
-from collector.group.grouping import GROUPING_CONFIGS, GroupingSettings
-from collector.group.rules import StackRules
+from collector.group.settings import GroupingSettings
 from collector.model.project import ProjectSettings
 from collector.model.settings import (
     DataSettings,
@@ -37,7 +35,7 @@ from collector.model.settings import (
 from collector.model.shape import bare, fill, help_of, is_table, leaves, table_list
 from collector.protocol.limits import LimitSettings
 from collector.query.settings import QuerySettings
-from collector.scrub import Scrubber, ScrubSettings
+from collector.scrub.settings import ScrubSettings
 from collector.spool.settings import SpoolSettings
 from collector.store.settings import RetentionSettings, StoreSettings
 
@@ -195,26 +193,43 @@ def _check_listen(config: Config) -> Iterator[str]:
 
 
 def _check_rules(config: Config) -> Iterator[str]:
-    """Compile what a project writes in a language of its own: a broken rule is found here and never at run time."""
+    """Compile what a project writes in a language of its own: a broken rule is found here and never at run time.
+
+    The compilers are imported only when there is something to compile: the front has no other use for them.
+    """
     for index, project in enumerate(config.project):
         here = f"project[{index}]"
-        compiled: list[tuple[str, Callable[[], object]]] = [
-            ("filters", partial(Filters, project.filters)),
-            ("scrubbing", partial(Scrubber, project.scrubbing)),
-            ("grouping.stack_trace_rules", partial(StackRules, project.grouping.stack_trace_rules)),
-            ("grouping.fingerprint_rules", partial(FingerprintRules, project.grouping.fingerprint_rules)),
-        ]
-        for name, build in compiled:
-            try:
-                build()
-            except ValueError as error:
-                yield f"{here}.{name}: {error}"
-        if project.grouping.config not in GROUPING_CONFIGS:
-            known = ", ".join(GROUPING_CONFIGS)
-            yield f"{here}.grouping.config: {project.grouping.config!r} is not allowed; write one of {known}"
+        if project.filters != FilterSettings():
+            from collector.filter.filters import Filters
+
+            yield from _mistake_of(f"{here}.filters", partial(Filters, project.filters))
+        if project.scrubbing != ScrubSettings():
+            from collector.scrub.scrubber import Scrubber
+
+            yield from _mistake_of(f"{here}.scrubbing", partial(Scrubber, project.scrubbing))
+        if project.grouping != GroupingSettings():
+            from collector.group.grouping import Grouper
+
+            yield from _mistake_of("", partial(Grouper, project.grouping, f"{here}.grouping"))
 
 
-CHECKS: list[Check] = [_check_projects, _check_listen, _check_rules]
+def _check_upstream(config: Config) -> Iterator[str]:
+    if config.upstream.dsn.reveal():
+        from collector.forward.target import parse_dsn
+
+        yield from _mistake_of("", partial(parse_dsn, config.upstream.dsn.reveal()))
+
+
+def _mistake_of(place: str, build: Callable[[], object]) -> Iterator[str]:
+    try:
+        build()
+    except ConfigError as error:
+        yield from error.mistakes
+    except ValueError as error:
+        yield f"{place}: {error}"
+
+
+CHECKS: list[Check] = [_check_projects, _check_listen, _check_rules, _check_upstream]
 
 
 def example() -> str:

@@ -12,7 +12,7 @@ from collector.config import Config
 from collector.errors import Unavailable
 from collector.machine.disk import RealDisk
 from collector.query.adhoc import Sources, of_folder
-from collector.spool import SpoolReader
+from collector.spool.reader import SpoolReader
 from collector.status import Facts, compose
 from collector.store.glance import glance
 

@@ -21,7 +21,10 @@ import structlog
 import uvicorn
 
 from collector import __version__
-from collector.accept import Doors, MemoryPressure, build_ingest, uvicorn_settings
+from collector.accept.doors import Doors
+from collector.accept.guard import uvicorn_settings
+from collector.accept.ingest import build_ingest
+from collector.accept.pressure import MemoryPressure
 from collector.admit.admission import Admission
 from collector.admit.learned import as_limits
 from collector.config import Config, ProjectConfig
@@ -33,7 +36,7 @@ from collector.machine.ids import new_epoch, new_public_key
 from collector.machine.link import AsyncLink
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
-from collector.spool import SpoolWriter
+from collector.spool.writer import SpoolWriter
 from collector.status import Facts, compose
 from collector.web.app import build_web
 

@@ -34,7 +34,7 @@ from collector.machine.loops import Beat, Loop, Supervisor
 from collector.machine.net import HttpNet, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
-from collector.spool import SpoolReader, SpoolRecord
+from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.store.buckets import IssueRate, StoredProject
 from collector.store.store import Store
 

@@ -15,8 +15,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With COLLECTOR_FORBID_SKIPS=1 (CI, which installs what tests need) a skip is a failure."""
     report = yield
-    if report.skipped and os.environ.get("COLLECTOR_FORBID_SKIPS") == "1" and not hasattr(report, "wasxfail"):
-        if "may be absent" not in str(report.longrepr):
-            report.outcome = "failed"
-            report.longrepr = f"skipped where skips are forbidden: {report.longrepr}"
+    forbidden = os.environ.get("COLLECTOR_FORBID_SKIPS") == "1" and "may be absent" not in str(report.longrepr)
+    if report.skipped and forbidden and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where skips are forbidden: {report.longrepr}"
     return report

@@ -4,15 +4,16 @@ import msgspec
 
 from collector.digest.about import Invalid
 from collector.errors import ProtocolError
-from collector.filter import Filters, FilterSettings
-from collector.group.fingerprint import FingerprintRules
-from collector.group.grouping import GroupingSettings, group
-from collector.group.rules import StackRules
+from collector.filter.filters import Filters
+from collector.filter.settings import FilterSettings
+from collector.group.grouping import Grouper
+from collector.group.settings import GroupingSettings
 from collector.group.view import View
 from collector.model.envelope import Item
 from collector.model.event import GroupingResult
 from collector.protocol.kinds import ITEM_KINDS
-from collector.scrub import Scrubber, ScrubSettings
+from collector.scrub.scrubber import Scrubber
+from collector.scrub.settings import ScrubSettings
 
 # Their own binary or packed forms; nothing in them can be scrubbed without taking them apart.
 OPAQUE_ITEMS = frozenset(("replay_recording", "replay_video", "profile", "profile_chunk", "profile_chunk_ui", "statsd",
@@ -34,10 +35,7 @@ class Stages:
         self.filters = Filters(rules.filters)
         self.infer_ip = not rules.scrubbing.scrub_ip_addresses
         self._scrubber = Scrubber(rules.scrubbing)
-        self._grouping = rules.grouping
-        self._stack_rules = StackRules(rules.grouping.stack_trace_rules) if rules.grouping.stack_trace_rules else None
-        texts = rules.grouping.fingerprint_rules
-        self._fingerprint_rules = FingerprintRules(texts) if texts else None
+        self._grouper = Grouper(rules.grouping)
 
     def scrub_event(self, payload: bytes) -> bytes:
         """The event without what must not be stored."""
@@ -59,5 +57,4 @@ class Stages:
 
     def group(self, view: View) -> GroupingResult:
         """Which issue the event belongs to."""
-        settings = self._grouping
-        return group(view, settings.config, self._stack_rules, self._fingerprint_rules, transition=settings.transition)
+        return self._grouper.group(view)

@@ -5,8 +5,3 @@ order generic rules, csp, client IP, release, error message, localhost, browser 
 crawlers, transactions, or None. It never raises on any JSON value; what is wrong in the settings is a ValueError at
 construction. All patterns run in a linear-time engine. Source: reference page on the protocol, section D.
 """
-
-from collector.filter.filters import Filters
-from collector.filter.settings import FilterRule, FilterSettings
-
-__all__ = ["FilterRule", "FilterSettings", "Filters"]

@@ -36,7 +36,7 @@ def significant(
     if not leaves:
         return every, None
     leaves.sort(key=lambda index: str(exceptions[index].type), reverse=True)
-    distinct = [next(same) for _, same in groupby(leaves, key=identity)]
+    distinct = [next(same) for _, same in groupby(leaves, key=identity)] if len(leaves) > 1 else leaves
     if len(distinct) > 1:
         return [*distinct, root], None
     chain = _first_children(children, exceptions, distinct[0])
@@ -62,6 +62,14 @@ def main_exception_id(exceptions: Sequence[ExceptionView]) -> int | None:
             wrapped = (other for other in exceptions if _parent(other) == mechanism.exception_id)
             return next((_id(other) for other in wrapped if mechanism.exception_id is not None), None) or None
     return None
+
+
+def chooses_by_texts(exceptions: Sequence[ExceptionView]) -> bool:
+    """Whether `significant` or `main_exception_id` may look at the values of these exceptions."""
+    return len(exceptions) > 1 and (
+        exceptions[0].type == "Error"
+        or any(each.mechanism and each.mechanism.is_exception_group for each in exceptions)
+    )
 
 
 def _id(exception: ExceptionView) -> int | None:

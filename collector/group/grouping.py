@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from collector.errors import ConfigError
+from collector.group.exceptions import chooses_by_texts
 from collector.group.facts import Facts
 from collector.group.fingerprint import (
     DEFAULT,
@@ -92,7 +93,8 @@ class Outline(NamedTuple):
 
     hashes: variant name -> hash, None when it does not contribute. fingerprint: as sent or as a rule chose it.
     resolved: the same with variables filled in. rule: the fingerprint rule that matched. main: id of main exception.
-    winner: the strategy that counts. groups: there are exception groups.
+    winner: the strategy that counts. by_texts: messages had a part in
+    the choice of exceptions.
     """
 
     variants: Variants
@@ -104,7 +106,7 @@ class Outline(NamedTuple):
     blame: Blame
     main: int | None
     winner: str
-    groups: bool
+    by_texts: bool
 
 
 def group(
@@ -168,7 +170,7 @@ def _result(config: str, known: Recalled, head: Headline) -> GroupingResult:
 
 def _uses_texts(found: Outline) -> bool:
     """Whether messages of the event had a part in the hashes or in the choice of exceptions."""
-    return found.main is not None or found.groups or any(root.uses_texts() for root in found.variants.values())
+    return found.by_texts or any(root.uses_texts() for root in found.variants.values())
 
 
 def outline(
@@ -202,7 +204,7 @@ def _outline(facts: Facts, config: GroupingConfig, rule: FingerprintRule | None)
         blame=blamed,
         main=grouped.main,
         winner=grouped.winner,
-        groups=any(each.mechanism and each.mechanism.is_exception_group for each in facts.exceptions),
+        by_texts=chooses_by_texts(facts.exceptions),
     )
 
 

@@ -88,6 +88,8 @@ class Worker:
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             close_fds=True,
+            # Two malloc arenas instead of eight a core: threads that take turns need no more, and RSS stays lower.
+            env={"MALLOC_ARENA_MAX": "2", **os.environ},
         )
         theirs.close()
         self.pid = self._process.pid

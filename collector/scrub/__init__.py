@@ -6,8 +6,3 @@ Without settings the default scrubbing is on. Patterns, the user's too, run in a
 in the settings is a ValueError at construction, naming the place and the reason. Source: reference page on the
 protocol, section F.
 """
-
-from collector.scrub.scrubber import Scrubber
-from collector.scrub.settings import ScrubSettings
-
-__all__ = ["ScrubSettings", "Scrubber"]

@@ -30,9 +30,3 @@ releases nothing: the store's own committed position says where reading goes on.
 Releasing. Two positions: the store resumes at its committed one; release() is called with the one that a verified
 database checkpoint holds, because a damaged database log silently loses rows and the spool must then replay them.
 """
-
-from collector.spool.reader import SpoolReader, SpoolRecord
-from collector.spool.settings import SpoolSettings
-from collector.spool.writer import Pending, SpoolWriter
-
-__all__ = ["Pending", "SpoolReader", "SpoolRecord", "SpoolSettings", "SpoolWriter"]

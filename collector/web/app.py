@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from collector.web.metrics import render
-from collector.web.page import STYLE, status_page
 
 StatusSource = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -60,10 +59,14 @@ def build_web(status: StatusSource) -> Starlette:
         """The status page, for the machine itself only."""
         if not _is_local(request):
             return JSONResponse({"detail": "not found"}, 404)
+        from collector.web.page import status_page  # templates cost 2 MB: only where somebody looks
+
         return Response(status_page(await status()), media_type="text/html", headers=PAGE_HEADERS)
 
     async def style(request: Request) -> Response:
         """The one stylesheet."""
+        from collector.web.page import STYLE
+
         return Response(STYLE, media_type="text/css", headers=PAGE_HEADERS)
 
     return Starlette(

@@ -253,3 +253,24 @@ def test_unknown_items_are_kept_or_dropped_and_counted_as_configured() -> None:
             assert house.reasons() == [("filtered", "unknown-item", "default", 1, 1)]
 
     play(scene())
+
+
+def test_the_tunnel_takes_envelopes_for_our_own_projects_only() -> None:
+    def to(dsn: str) -> bytes:
+        return envelope(('{"type":"event"}', b"{}"), header=f'{{"event_id":"{EVENT_ID}","dsn":"{dsn}"}}')
+
+    async def scene() -> None:
+        async with open_house() as house:
+            ours = to(f"https://{KEY}@any.example/42")
+            for path in ("/tunnel", "/tunnel/", "/api/42/tunnel/"):
+                answer = await house.say(request(path, ours, "Origin: https://shop.example"))
+                assert (answer.status, answer.json) == (200, {"id": EVENT_ID})
+                assert answer.headers["access-control-allow-origin"] == "*"
+            for dsn in (f"https://{KEY}@any.example/43", f"https://{'b' * 32}@sentry.example/42"):
+                assert (await house.say(request("/tunnel/", to(dsn)))).status == 403
+            assert (await house.say(request("/tunnel/", EVENT))).status == 401
+            assert (await house.say(request("/api/43/tunnel/", ours))).status == 400
+            assert {(received.door, received.project_id) for received, _ in house.spooled} == {("envelope", 42)}
+            assert len(house.spooled) == 3
+
+    play(scene())

@@ -13,7 +13,7 @@ from collector.model.event import Digested
 from collector.model.received import Position, Received
 from collector.model.settings import Duration
 from collector.protocol.limits import LimitSettings
-from collector.scrub import ScrubSettings
+from collector.scrub.settings import ScrubSettings
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 CASES = SHARED / "conformance" / "protocol_cases.json"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from collector.filter import Filters
+from collector.filter.filters import Filters
 from collector.filter.globs import GlobError, Globs
 from collector.filter.relay import from_relay
 from collector.filter.releases import compare_versions, parse_release

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from collector.filter import Filters, FilterSettings
-from collector.filter.settings import FilterRule
+from collector.filter.filters import Filters
+from collector.filter.settings import FilterRule, FilterSettings
 
 IE11 = "Mozilla/5.0 (Windows NT 6.3; Trident/7.0; rv:11.0) like Gecko"
 IE_MOBILE_9 = "Mozilla/5.0 (compatible; MSIE 9.0; Windows Phone OS 7.5; Trident/5.0; IEMobile/9.0; NOKIA; Lumia 710)"

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from collector.filter import Filters, FilterSettings
 from collector.filter.conditions import compile_condition
 from collector.filter.fields import Subject
+from collector.filter.filters import Filters
 from collector.filter.language import parse_condition
 from collector.filter.relay import from_relay
 from collector.filter.releases import compare_versions, parse_release, release_key
-from collector.filter.settings import FilterRule
+from collector.filter.settings import FilterRule, FilterSettings
 
 EVENT: dict[str, Any] = {
     "level": "error",

@@ -139,7 +139,7 @@ def test_a_block_that_went_bad_costs_its_segment_and_nothing_else(store: Store, 
 
 def test_a_mistake_in_a_statement_costs_no_segment(store: Store) -> None:
     with pytest.raises(duckdb.Error):
-        store.ask_all("SELECT nope FROM {events}", {})
+        store.reads.ask_all("SELECT nope FROM {events}", {})
     with pytest.raises(duckdb.Error):
-        store.ask_all("SELECT title::INT FROM {events}", {})
+        store.reads.ask_all("SELECT title::INT FROM {events}", {})
     assert store.status().quarantine == []
