@@ -202,7 +202,7 @@ class Ingest:
             return project, public_key
         if dsn is None:
             raise ProtocolError(401, "bad envelope authentication header", "auth_missing")
-        if dsn.project_id != received.project_id:
+        if received.project_id not in (0, dsn.project_id):  # 0: a tunnel without a project in its path
             raise bad_envelope("project id header mismatch between envelope and request")
         found = self.doors.project_of(dsn.project_id, dsn.public_key)
         if found is None:
@@ -297,7 +297,7 @@ class Ingest:
 def _project_id(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > MAX_PROJECT_ID:
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not 0 < int(text) <= MAX_PROJECT_ID:
         raise ProtocolError(400, "bad project path parameter", "project_id")
     return int(text)
 
