@@ -62,7 +62,8 @@ def advanced_program(settings: ScrubSettings) -> list[Application]:
 
 def hash_key(settings: ScrubSettings) -> bytes:
     """The key of the hashing methods; empty as in Sentry when it is not set."""
-    return (settings.vars.get("hash_key") or settings.vars.get("hashKey") or "").encode()
+    key = settings.vars.get("hash_key") or settings.vars.get("hashKey")
+    return key.encode() if key else b""
 
 
 def _free_content(safe_fields: list[str]) -> Selector:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from collector.model.settings import Secret
 from collector.scrub.rules import BUILTIN, parse_rule
 from collector.scrub.settings import ScrubSettings
 
@@ -28,7 +29,7 @@ def from_relay(
         safe_fields=list(switches.get("excludeFields") or []),
         scrub_ip_addresses=bool(switches.get("scrubIpAddresses", False)),
         rules=rules,
-        vars={"hash_key": hash_key} if hash_key else {},
+        vars={"hash_key": Secret(hash_key)} if hash_key else {},
         applications=applications,
     )
 

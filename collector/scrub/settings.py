@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from collector.model.settings import Help, Settings
+from collector.model.settings import Help, Secret, Settings
 
 
 class ScrubSettings(Settings):
@@ -18,6 +18,6 @@ class ScrubSettings(Settings):
     safe_fields: Annotated[list[str], Help('keys or selectors that are left alone: "order_id", "extra.url"')] = []
     scrub_ip_addresses: Annotated[bool, Help("remove IP addresses, and do not take them from the sender")] = False
     rules: Annotated[dict[str, dict[str, Any]], Help("advanced rules by name: {type, redaction, ...}")] = {}
-    vars: Annotated[dict[str, str], Help("hash_key: the key of the methods hash and pseudonymise")] = {}
+    vars: Annotated[dict[str, Secret], Help("hash_key: the key of the methods hash and pseudonymise")] = {}
     applications: Annotated[dict[str, list[str]], Help('selectors and their rules: "$user.email" = ["@hash"]')] = {}
     attachments: Annotated[bool, Help("scrub text attachments too, line by line")] = False
