@@ -42,11 +42,11 @@ class Bounds:
             self.records += 1 if size else 0
         return True
 
-    def release(self, size: int) -> None:
-        """An entry with a body of `size` is gone."""
+    def release(self, size: int, records: int = 1) -> None:
+        """Entries with bodies of `size` in all are gone."""
         with self._lock:
-            self.bytes = max(0, self.bytes - size - ENTRY_BYTES)
-            self.records = max(0, self.records - 1)
+            self.bytes = max(0, self.bytes - size - records * ENTRY_BYTES)
+            self.records = max(0, self.records - records)
 
     @property
     def is_tight(self) -> bool:

@@ -5,7 +5,7 @@ which a receiver tells a repetition. Client reports have no id, so they are sent
 unknown is not repeated (`reports_unknown` counts what may be missing upstream).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from collector.errors import Damaged
@@ -105,15 +105,36 @@ class Sender:
             return 0
         with self._outbox.transaction() as cursor:
             windows.mark_tried(cursor, [entry.id for entry in batch], 1)
+        taken: list[Entry] = []
         for place, entry in enumerate(batch):
             beat()
             verdict = self._send_entry(entry)
-            if not self._settle(entry, verdict):
+            if verdict.what == "taken":
+                taken.append(entry)
+                self._went_well(entry)
+            elif not self._settle(entry, verdict):
                 untold = [one.id for one in batch[place + 1 if verdict.known else place :]]
-                with self._outbox.transaction() as cursor:
-                    windows.mark_tried(cursor, untold, -1)
+                self._close_books(taken, untold)
                 return place
+        self._close_books(taken, [])
         return len(batch)
+
+    def _close_books(self, taken: Sequence[Entry], untold: Sequence[int]) -> None:
+        """One transaction for a batch: after a kill before it, the batch is told again under the same ids."""
+        with self._outbox.transaction() as cursor:
+            windows.mark_tried(cursor, untold, -1)
+            windows.delete(cursor, [entry.id for entry in taken])
+            windows.count(cursor, "sent_events", len(taken))
+            windows.count(cursor, "sent_occurrences", sum(entry.quantity for entry in taken))
+            for entry in taken:
+                if entry.quantity > 1:
+                    windows.add_report(cursor, "collector_summarised", entry.category, entry.quantity - 1)
+        self._bounds.release(sum(len(entry.body) for entry in taken), len(taken))
+
+    def _went_well(self, entry: Entry) -> None:
+        self._suspects.cleared(entry.id)
+        self.pace.succeeded()
+        self._refusals = 0
 
     def _send_entry(self, entry: Entry, slimmed: bool = False) -> Verdict:
         try:
@@ -146,9 +167,6 @@ class Sender:
     def _settle(self, entry: Entry, verdict: Verdict) -> bool:
         """Act on a verdict; False when sending has to stop for now (the entry then stays)."""
         now = self._clock.monotonic()
-        if verdict.what == "taken":
-            self._taken(entry)
-            return True
         if verdict.what == "limited":
             if now < self.limits.until(entry.category):
                 return False
@@ -169,18 +187,6 @@ class Sender:
             self.pace.failed(now, f"{verdict.why}; the last {self._refusals} entries were all refused")
             return False
         return True
-
-    def _taken(self, entry: Entry) -> None:
-        with self._outbox.transaction() as cursor:
-            windows.delete(cursor, [entry.id])
-            windows.count(cursor, "sent_events", 1)
-            windows.count(cursor, "sent_occurrences", entry.quantity)
-            if entry.quantity > 1:
-                windows.add_report(cursor, "collector_summarised", entry.category, entry.quantity - 1)
-        self._bounds.release(len(entry.body))
-        self._suspects.cleared(entry.id)
-        self.pace.succeeded()
-        self._refusals = 0
 
     def _give_up(self, entry: Entry, reason: str, known: bool = False) -> None:
         """Drop an entry. `known`: the receiver may have it, so it is not reported as discarded."""
