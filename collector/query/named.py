@@ -4,7 +4,7 @@ The first line of a file says its purpose, where it runs and its parameters:
 
 - `state`: on state.sqlite;
 - `all`: on all segments at once, `{events}` stands for their union;
-- `each`: on one segment after the other, the newest first, until one has rows; `{segment}` stands for it.
+- `one`: on the newest segment that holds the event `$event_id`; `{segment}` stands for it.
 
 They run on the store's thread, between two batches.
 """
@@ -22,7 +22,7 @@ NAMES = ("issue_list", "issue_by_id", "issue_hours", "outcomes_by_hour", "event_
          "issue_neighbours", "issue_tags", "events_by_hour", "issues_by_hour")  # fmt: skip
 
 EVENT_ID_FORM = re.compile(r"[0-9a-f]{32}")
-HEAD = re.compile(r"-- (?P<purpose>[^;]+); (?P<place>state|all|each): (?P<parameters>.*)\n")
+HEAD = re.compile(r"-- (?P<purpose>[^;]+); (?P<place>state|all|one): (?P<parameters>.*)\n")
 
 
 class Query(NamedTuple):
@@ -39,7 +39,7 @@ def _read(name: str) -> Query:
     text = files("collector.query").joinpath(f"{name}.sql").read_text(encoding="utf-8")
     head = HEAD.match(text)
     if head is None:
-        raise ValueError(f"{name}.sql: its first line should be '-- purpose; state|all|each: $parameters'")
+        raise ValueError(f"{name}.sql: its first line should be '-- purpose; state|all|one: $parameters'")
     return Query(name, head["purpose"], head["place"], tuple(re.findall(r"\$(\w+)", head["parameters"])),
                  text[head.end() :])  # fmt: skip
 
@@ -61,10 +61,13 @@ def ask(store: Store, name: str, /, since: float | None = None, **values: Any) -
         values["since"] = since
     bound = {parameter: values[parameter] for parameter in query.parameters}
     if query.place == "state":
-        return store.ask_state(query.sql, bound)
-    if query.place == "each":
-        return store.ask_each(query.sql, bound)
-    return store.ask_all(query.sql, bound, since)
+        return store.reads.ask_state(query.sql, bound)
+    if query.place == "one":
+        for segment in store.reads.locate(bound["event_id"]):
+            if rows := store.reads.ask_one(segment, query.sql, bound):
+                return rows
+        return []
+    return store.reads.ask_all(query.sql, bound, since)
 
 
 def event(store: Store, event_id: str, project_id: int | None = None) -> dict[str, Any] | None:

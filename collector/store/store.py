@@ -28,13 +28,14 @@ from collector.store.buckets import IssueBuckets, StoredProject
 from collector.store.clean import cleaned, refused
 from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
 from collector.store.engine import connect
-from collector.store.payload import PayloadCodec, Training, read_dictionaries
+from collector.store.payload import Training
 from collector.store.plan import Plan, Planner
 from collector.store.quarantine import Quarantine
+from collector.store.reads import Reads
 from collector.store.recent import RecentIds
 from collector.store.retention import Retention
 from collector.store.segment import Commit, Progress, Segment
-from collector.store.segments import READ_ERRORS, Segments
+from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.snapshots import ActiveCopies, CheckpointHold, Snapshot
 from collector.store.state import OnApply, State
@@ -101,6 +102,7 @@ class Store:
         self._generation = 0
         self._state: State
         self._segments: Segments
+        self.reads: Reads
         self._planner: Planner
         self._retention: Retention
 
@@ -142,6 +144,7 @@ class Store:
             self._connection, self._data, self._state, self._settings, self._clock, self._quarantine
         )
         fresh = self._state.mark[0] == 0
+        self.reads = Reads(self._connection, self._segments, self._state)
         self._segments.start(clean)
         with suppress(Unavailable):
             _ = self._segments.active
@@ -426,64 +429,15 @@ class Store:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def payload(self, event_id: str, project_id: int) -> bytes | None:
-        """The scrubbed JSON of an event, newest segments first; None when unknown or not kept. Raises Damaged."""
-        for one in reversed(self._segments.catalogue()):
-            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
-                rows = self._connection.execute(
-                    f"SELECT enc, payload FROM {alias}.events WHERE event_id = ?::UUID AND project_id = ?",
-                    [event_id, project_id],
-                ).fetchall()
-                if rows:
-                    return self._codec(alias, one.name).decode(*rows[0])
-        return None
-
-    def _codec(self, alias: str, name: str) -> PayloadCodec:
-        active = self._segments.active
-        if active.name == name:
-            return active.codec
-        rows = self._connection.execute(f"SELECT k, v FROM {alias}.seg_info WHERE starts_with(k, 'dict:')").fetchall()
-        return PayloadCodec(read_dictionaries(dict(rows)))
-
-    def ask_state(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of a query on state.sqlite, as dicts. Raises Unavailable, Damaged."""
-        return self._state.dicts(sql, values)
-
-    def ask_each(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of the newest segment that has any, `{segment}` standing for it; each row with the `codec` that reads
-        its payload. Segments that cannot be read are passed over."""
-        for one in reversed(self._segments.catalogue()):
-            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
-                rows = self._dicts(sql.replace("{segment}", alias), values)
-                if rows:
-                    codec = self._codec(alias, one.name)
-                    return [{**row, "codec": codec} for row in rows]
-        return []
-
-    def ask_all(self, sql: str, values: Mapping[str, Any], since: float | None = None) -> list[dict[str, Any]]:
-        """Rows over all segments that end after `since`, `{events}` standing for their union. Raises Unavailable,
-        Damaged (a segment was set aside; ask again)."""
-        aliases: dict[str, str] = {}
-        for one in self._segments.catalogue():
-            if since is None or one.state == "open" or one.last_at >= since:
-                with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
-                    aliases[one.name] = alias
-        if not aliases:
-            return []
-        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {alias}.events" for alias in aliases.values())
-        try:
-            return self._dicts(sql.replace("{events}", f"({union})"), values)
-        except READ_ERRORS as error:
-            for name in aliases:
-                self._segments.doubt(name)
-            raise Unavailable(f"the segments cannot be read: {str(error).splitlines()[0]}") from error
-
-    def _dicts(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        result = self._connection.execute(sql, dict(values))
-        names = [column[0] for column in result.description or []]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        """The scrubbed JSON of an event; None when unknown or not kept. Raises Damaged."""
+        return self.reads.payload(event_id, project_id)
 
     def _payload_of(self, one: Occurrence) -> bytes | None:
-        return self.payload(one.event_id.hex(), one.project_id)
+        """For callbacks inside a SQLite transaction: a segment that cannot be read is no reason to fail there."""
+        try:
+            return self.payload(one.event_id.hex(), one.project_id)
+        except (Damaged, Unavailable):
+            return None
 
     def _payload_from(self, plan: Plan) -> Callable[[Occurrence], bytes | None]:
         def payload(one: Occurrence) -> bytes | None:
