@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from collector.errors import ConfigError
 from collector.machine.disk import Disk
-from collector.model.received import Position
-from collector.spool.checkpoint import CHECKPOINT, load_checkpoint
+from collector.spool.checkpoint import CHECKPOINT, Mark, load_checkpoint
 from collector.spool.frame import PROOFS, SEAL, VERSION, FileHeader, Frame
 from collector.spool.tape import FIRST_FRAME, Search, Tape
 
@@ -46,7 +45,7 @@ class Survey(NamedTuple):
 
     files: list[SpoolFile]
     epoch: int | None
-    saved: Position | None  # what the checkpoint says
+    saved: Mark | None  # what the checkpoint says
     last_number: int  # of all files, also those of another epoch; 0 without any
     foreign: list[str]
     temporary: list[str]
@@ -101,12 +100,12 @@ def look_at(disk: Disk, folder: Path, number: int) -> SpoolFile | None:
     return SpoolFile(number, header, size_bytes)
 
 
-def find_epoch(disk: Disk, folder: Path, files: Sequence[SpoolFile], saved: Position | None) -> int | None:
+def find_epoch(disk: Disk, folder: Path, files: Sequence[SpoolFile], saved: Mark | None) -> int | None:
     """The epoch of the checkpoint, unless all files agree that it is another; without it that of the newest file that
     tells one, by its header or else by its first intact frame. Raises OSError."""
     told = [file.header.epoch for file in files if file.header]
-    if saved and files and (not told or saved.epoch in told):
-        return saved.epoch
+    if saved and files and (not told or saved.released.epoch in told):
+        return saved.released.epoch
     if told:
         return told[-1]
     frames = (first_frame(disk, folder, file.number, None) for file in reversed(files))

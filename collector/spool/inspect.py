@@ -40,9 +40,10 @@ def records(disk: Disk, folder: Path, after: Position = START) -> Iterator[Spool
 def released(disk: Disk, folder: Path) -> Position:
     """Up to where the spool may be forgotten, START when nothing tells. Raises Unavailable."""
     try:
-        return load_checkpoint(disk, folder) or START
+        saved = load_checkpoint(disk, folder)
     except OSError as error:
         raise Unavailable(f"the spool cannot be read: {error.strerror or error}") from error
+    return saved.released if saved else START
 
 
 def inspect(disk: Disk, folder: Path, after: Position | None = None) -> Inspection:

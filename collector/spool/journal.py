@@ -15,7 +15,7 @@ from collector.machine.clock import Clock
 from collector.machine.disk import Disk, FolderLock, Space
 from collector.model.received import Position
 from collector.spool.active import Active, Submission
-from collector.spool.checkpoint import Checkpoint
+from collector.spool.checkpoint import Checkpoint, Mark
 from collector.spool.folder import SPARE, Extent, SpoolFile, Survey, extent, file_name, survey, temporary_name
 from collector.spool.frame import FRAME_BYTES, FileHeader, encode_file_header
 from collector.spool.settings import SpoolSettings
@@ -92,15 +92,14 @@ class Journal:
         self.foreign = seen.foreign
         self._leftovers = seen.temporary
         epoch = new_epoch() if seen.epoch is None else seen.epoch
-        saved = seen.saved if seen.saved and seen.saved.epoch == epoch else None
-        self.position = self._find_end(seen, epoch)
+        saved = seen.saved if seen.saved and seen.saved.released.epoch == epoch else None
+        end = self._find_end(seen, epoch)
+        self.position = max(end, saved.noted, saved.released) if saved else end
         # Without a checkpoint: files go only when they are released, so what is before the oldest one was.
         oldest = next((file.header for file in seen.files if file.header), None)
         self.released = Position(epoch, oldest.previous_seq, oldest.total) if oldest else Position(epoch, 0, 0)
-        if saved and saved <= self.position:
-            self.released = saved
-        elif saved:  # ahead of the files: some are gone. It still knows what was received; but it releases nothing
-            self.position = saved
+        if saved and saved.released <= end:  # one ahead of the files releases nothing: some of them are gone
+            self.released = saved.released
         self._first_seq = self.position.seq + 1 + (RESTART_GAP if seen.files else 0)
         self._keep(list(self._extents(seen.files)))
         self._next_number = 1 + seen.last_number
@@ -124,7 +123,7 @@ class Journal:
         its word before it is written again. At the very first start this makes a second place that knows the epoch."""
         if self._checkpoint:
             try:
-                self._checkpoint.save(self.released)
+                self._checkpoint.save(Mark(self.released, self.position))
             except OSError:
                 self.released = Position(self.position.epoch, 0, 0)
 
@@ -329,7 +328,7 @@ class Journal:
             return
         position = min(position, self.position)
         if position > self.released:
-            self._checkpoint.save(position)
+            self._checkpoint.save(Mark(position, self.position))
             self.released = position
         self._drop()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from collector.errors import Busy, Unavailable
 from collector.model.received import START, Position, Received
 from collector.model.settings import Size
-from collector.spool.checkpoint import load_checkpoint
+from collector.spool.inspect import released
 from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.spool.settings import SpoolSettings
 from collector.spool.writer import Job, SpoolWriter
@@ -227,7 +227,7 @@ class SpoolWorld:
 
     def audit_checkpoint(self) -> None:
         """Whoever trusts the spool's own checkpoint finds every record behind it."""
-        after = load_checkpoint(self.disk, FOLDER) or START
+        after = released(self.disk, FOLDER)
         reader = SpoolReader(self.disk, FOLDER, after)
         records = reader.read(1 << 30, 1 << 30)
         reader.close()

@@ -8,6 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from collector.model.received import Position
 from collector.spool.active import Active
+from collector.spool.checkpoint import Mark
 from collector.spool.journal import Journal
 from collector.spool.reader import SpoolReader
 from tests.helpers.spool import FOLDER, SpoolWorld
@@ -68,7 +69,7 @@ def test_model_finds_an_unlink_before_the_durable_checkpoint(monkeypatch: pytest
             self.released = position
             self._drop()
             assert self._checkpoint is not None
-            self._checkpoint.save(position)
+            self._checkpoint.save(Mark(position, self.position))
 
     monkeypatch.setattr(Journal, "release", release)
     assert found_by_model(SpoolWorld)

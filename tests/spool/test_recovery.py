@@ -6,10 +6,10 @@ import pytest
 
 from collector.errors import ConfigError, Unavailable
 from collector.model.received import START, Position
-from collector.spool.checkpoint import Checkpoint, load_checkpoint
+from collector.spool.checkpoint import Checkpoint, Mark
 from collector.spool.folder import file_name, look_at
 from collector.spool.frame import FRAME_BYTES, FileHeader, encode_file_header
-from collector.spool.inspect import inspect
+from collector.spool.inspect import inspect, released
 from collector.spool.journal import RESTART_GAP
 from collector.spool.reader import SpoolReader, SpoolRecord
 from tests.helpers.disk import Fault
@@ -111,7 +111,7 @@ def test_missing_newest_file_is_counted_when_the_checkpoint_knows_it(world: Spoo
     world.disk.stop()
     world.disk.lose(path(2))
     newer = Checkpoint(world.disk, FOLDER)
-    newer.save(last)
+    newer.save(Mark(last, last))
     newer.close()
     world.start()
     world.accept([10])
@@ -202,14 +202,14 @@ def test_missing_or_garbled_checkpoint_is_made_anew(world: SpoolWorld, content: 
     world.start()
     world.audit()
     world.release()
-    assert load_checkpoint(world.disk, FOLDER) == world.store.committed.position
+    assert released(world.disk, FOLDER) == world.store.committed.position
 
 
 def test_checkpoint_from_the_future_removes_nothing_unread(world: SpoolWorld) -> None:
     last = world.accept([5000])[0]
     world.accept([5000])
     future = Checkpoint(world.disk, FOLDER)
-    future.save(Position(last.epoch, 999, 2))
+    future.save(Mark(*[Position(last.epoch, 999, 2)] * 2))
     future.close()
     world.crash(None)
     assert ids(everything(world)) == [1, 2]
@@ -218,11 +218,11 @@ def test_checkpoint_from_the_future_removes_nothing_unread(world: SpoolWorld) ->
 
 def test_a_torn_checkpoint_leaves_the_one_before(world: SpoolWorld) -> None:
     store = Checkpoint(world.disk, FOLDER)
-    [store.save(Position(9, seq, seq)) for seq in (1, 2, 3)]
+    [store.save(Mark(*[Position(9, seq, seq)] * 2)) for seq in (1, 2, 3)]
     content = world.disk.content(FOLDER / "checkpoint")
     newest = max((0, 4096), key=lambda at: content[at + 8])
     world.disk.corrupt(FOLDER / "checkpoint", newest + 20, b"torn")
-    assert load_checkpoint(world.disk, FOLDER) == Position(9, 2, 2)
+    assert released(world.disk, FOLDER) == Position(9, 2, 2)
 
 
 def test_released_files_that_came_back_are_removed_at_start(world: SpoolWorld) -> None:
@@ -247,3 +247,20 @@ def test_unreadable_folder_is_unavailable_and_leaves_no_handle(world: SpoolWorld
     assert world.disk.open_handles == handles
     with pytest.raises(Unavailable):
         world.open_reader().read(1, 1)
+
+
+def test_numbers_go_on_when_the_headers_of_all_files_are_damaged(world: SpoolWorld) -> None:
+    world.accept([300, 300], quantity=2)
+    world.digest()
+    world.release()
+    for _ in range(3):
+        world.crash(None)
+        [world.disk.corrupt(each, 0, bytes(64)) for each in world.disk.list_folder(FOLDER) if each.suffix == ".spool"]
+    world.crash(None)
+    before = world.store.committed.position
+    after = world.accept([300])[0]
+    assert isinstance(after, Position)
+    assert (after.epoch, after.total) == (before.epoch, 5)
+    assert after.seq > before.seq
+    world.digest()
+    assert world.store.committed.position == after

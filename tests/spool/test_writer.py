@@ -8,8 +8,8 @@ import pytest
 from collector.errors import Busy, Unavailable
 from collector.model.received import Position, Received
 from collector.model.settings import Size
-from collector.spool.checkpoint import load_checkpoint
 from collector.spool.folder import file_name
+from collector.spool.inspect import released
 from collector.spool.reader import SpoolReader
 from collector.spool.settings import SpoolSettings
 from collector.spool.writer import Job, SpoolWriter
@@ -176,7 +176,7 @@ def test_a_disk_that_others_filled_gives_503_keeps_what_is_there_and_recovers(ma
     world.crash(None)
     world.digest()
     world.release()  # works without a free byte: the checkpoint is written in place
-    assert load_checkpoint(disk, FOLDER) == world.store.committed.position
+    assert released(disk, FOLDER) == world.store.committed.position
     disk.capacity_bytes = 1 << 40
     world.clock.advance(5)
     world.accept([10])
@@ -274,7 +274,7 @@ def test_a_failed_release_is_unavailable_and_works_the_next_time(world: SpoolWor
     assert writer.released.seq == 0
     world.disk.heal()
     world.release()
-    assert load_checkpoint(world.disk, FOLDER) == writer.released == world.store.committed.position
+    assert released(world.disk, FOLDER) == writer.released == world.store.committed.position
 
 
 def test_pending_counts_records_quantity_and_bytes_behind_a_position(world: SpoolWorld) -> None:
