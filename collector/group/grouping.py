@@ -93,8 +93,7 @@ class Outline(NamedTuple):
 
     hashes: variant name -> hash, None when it does not contribute. fingerprint: as sent or as a rule chose it.
     resolved: the same with variables filled in. rule: the fingerprint rule that matched. main: id of main exception.
-    winner: the strategy that counts. by_texts: messages had a part in
-    the choice of exceptions.
+    winner: the strategy that counts. by_texts: messages had a part in the choice of exceptions.
     """
 
     variants: Variants

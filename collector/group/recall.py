@@ -35,12 +35,23 @@ class Recalled(NamedTuple):
 
 # Where texts count, one key holds a result for each; these many before it starts anew.
 MAX_TEXTS_PER_KEY = 64
+# Keys that look alike at first glance; more are rare enough to start anew.
+MAX_KEYS_PER_GLANCE = 16
 
 ByText = dict[tuple[str | None, ...], Recalled]
-Known = Memo[Recalled | ByText]
+Entries = list[tuple[Hashable, Recalled | ByText]]
+Known = Memo[Entries]
 
 
-def key_of(facts: Facts, *context: Hashable) -> Hashable | None:
+class Key(NamedTuple):
+    """glance: a few traits, cheap to hash. whole: everything that counts; compared, never hashed (measured: a third of
+    the time of this way went into hashing whole stacks)."""
+
+    glance: Hashable
+    whole: Hashable
+
+
+def key_of(facts: Facts, *context: Hashable) -> Key | None:
     """The key of an event, None when it has to go the long way. `context`: configuration and the like."""
     view = facts.view
     if view.checksum is not None or facts.family == "javascript":
@@ -52,17 +63,20 @@ def key_of(facts: Facts, *context: Hashable) -> Hashable | None:
         fingerprint = tuple(view.fingerprint)
         if not _is_fixed(fingerprint, facts):
             return None
-    parts: list[Hashable] = [
-        (each.type, each.module, each.mechanism, each.stacktrace and each.stacktrace.frames, not each.value)
-        for each in facts.exceptions
-    ]
+    glance: Hashable = None
+    parts: list[Hashable] = []
+    for each in facts.exceptions:
+        frames = each.stacktrace.frames if each.stacktrace else None
+        parts.append((each.type, each.module, each.mechanism, frames, not each.value))
+        last = frames[-1] if frames else None
+        glance = (each.type, len(frames or ()), (last.function, last.lineno) if last else None)
     if parts:
         parts.append(view.sdk.version if view.sdk and len(parts) > 1 else None)
     threads = view.threads and (tuple(view.threads.values) if view.threads.values else ())
     entry = view.logentry
     has_message = view.message if entry is None else entry.formatted or entry.message
     logged = (entry is not None or view.message is not None, not has_message)
-    return (view.platform, context, fingerprint, logged, threads, view.stacktrace, *parts)
+    return Key((context, glance, fingerprint), (view.platform, logged, threads, view.stacktrace, *parts))
 
 
 def _is_fixed(fingerprint: tuple[str | None, ...], facts: Facts) -> bool:
@@ -73,23 +87,32 @@ def _is_fixed(fingerprint: tuple[str | None, ...], facts: Facts) -> bool:
     return True
 
 
-def recall(memo: Known, facts: Facts, key: Hashable) -> Recalled | None:
+def recall(memo: Known, facts: Facts, key: Key) -> Recalled | None:
     """What is known under `key`."""
-    found = memo.get(key)
-    return found.get(_texts(facts)) if isinstance(found, dict) else found
+    for whole, found in memo.get(key.glance) or ():
+        if whole == key.whole:
+            return found.get(_texts(facts)) if isinstance(found, dict) else found
+    return None
 
 
-def keep(memo: Known, facts: Facts, key: Hashable, found: Recalled, *, with_texts: bool) -> None:
+def keep(memo: Known, facts: Facts, key: Key, found: Recalled, *, with_texts: bool) -> None:
     """Keeps a result for events to come. with_texts: it depends on the messages of the event."""
-    weight = FRAME_BYTES * (2 + _frame_count(facts.view))
-    if not with_texts:
-        memo.put(key, found, weight)
-        return
-    before = memo.get(key)
-    by_text = before if isinstance(before, dict) and len(before) < MAX_TEXTS_PER_KEY else {}
-    by_text[_texts(facts)] = found
-    texts = sum(len(text or "") for each in by_text for text in each)
-    memo.put(key, by_text, weight + FRAME_BYTES * len(by_text) + 2 * texts)
+    entries = memo.get(key.glance) or []
+    if len(entries) >= MAX_KEYS_PER_GLANCE:
+        entries = []
+    weight = FRAME_BYTES * (2 + _frame_count(facts.view)) * (1 + len(entries))
+    if with_texts:
+        texts = next((known for whole, known in entries if whole == key.whole and isinstance(known, dict)), None)
+        if texts is None:
+            texts = {}
+            entries.append((key.whole, texts))
+        elif len(texts) >= MAX_TEXTS_PER_KEY:
+            texts.clear()
+        texts[_texts(facts)] = found
+        weight += sum(FRAME_BYTES + 2 * sum(len(text or "") for text in each) for each in texts)
+    else:
+        entries.append((key.whole, found))
+    memo.put(key.glance, entries, weight)
 
 
 def _frame_count(view: View) -> int:

@@ -72,16 +72,15 @@ def event_type(facts: Facts) -> str:
     return next((name for name in reports if getattr(facts.view, name) is not None), "default")
 
 
-def _main_exception(facts: Facts, main: int | None) -> ExceptionView:
-    if main is not None:
-        for exception in facts.exceptions:
-            if exception.mechanism and exception.mechanism.exception_id == main:
-                return exception
+def _main_exception(facts: Facts, main: int) -> ExceptionView:
+    for exception in facts.exceptions:
+        if exception.mechanism and exception.mechanism.exception_id == main:
+            return exception
     return facts.exceptions[-1]
 
 
 def _error_metadata(facts: Facts, main: int | None, blamed: Blame) -> dict[str, str]:
-    exception = _main_exception(facts, main)
+    exception = facts.exceptions[-1] if main is None else _main_exception(facts, main)
     metadata = {}
     if exception.value:
         metadata["value"] = truncated(exception.value, MAX_VALUE_CHARS)

@@ -2,7 +2,7 @@
 
 from collector.group.grouping import group
 from collector.group.memo import Memo
-from collector.group.recall import MAX_TEXTS_PER_KEY
+from collector.group.recall import MAX_KEYS_PER_GLANCE, MAX_TEXTS_PER_KEY
 from collector.group.rules import StackRules
 from collector.group.view import lenient
 from tests.group.events import exception_event, frame
@@ -43,8 +43,19 @@ def test_messages_of_one_kind_are_kept_in_small_numbers():
     rules = StackRules()
     for number in range(200):
         group(lenient({"logentry": {"formatted": f"kind {'x' * number}"}}), rules=rules)
-    (by_text,) = [found for found, _ in rules.recalled._entries.values()]
+    ((entries, _),) = rules.recalled._entries.values()
+    ((_, by_text),) = entries
     assert 0 < len(by_text) <= MAX_TEXTS_PER_KEY
+
+
+def test_stacks_that_look_alike_at_first_glance_are_told_apart():
+    rules = StackRules()
+    views = [lenient(exception_event(frame(f"caller_{number}"), frame("main"))) for number in range(40)]
+    results = [group(view, rules=rules) for view in (*views, *views)]
+    assert len({result.hashes[0] for result in results}) == 40
+    assert results[:40] == results[40:]
+    ((entries, _),) = rules.recalled._entries.values()
+    assert len(entries) <= MAX_KEYS_PER_GLANCE
 
 
 def test_a_forgotten_event_groups_the_same():
