@@ -1,16 +1,17 @@
 """One spool record through the stages: open, normalise, filter, scrub, group, row."""
 
-import hashlib
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import msgspec
 
 from collector.digest.about import About, Invalid, Normalised
 from collector.digest.enrich import Enrichment
+from collector.digest.ids import hex_id, id_of, made_id
 from collector.digest.items import ITEM_RULES
 from collector.digest.lazy import LazyEvent
 from collector.digest.normalise import Normaliser
+from collector.digest.places import Places
 from collector.digest.project import ProjectRules, Stages
 from collector.digest.row import RowView, event_row
 from collector.digest.security import event_of_report
@@ -18,6 +19,8 @@ from collector.digest.settings import DigestSettings
 from collector.digest.times import seconds_of
 from collector.errors import ProtocolError
 from collector.group.view import decode
+from collector.machine.clock import Clock, SystemClock
+from collector.machine.disk import Disk, RealDisk
 from collector.model.envelope import Envelope, Item
 from collector.model.event import Digested, EventRow, ItemRow
 from collector.model.outcome import DAMAGED, FILTERED, INVALID, Outcome
@@ -34,6 +37,14 @@ SECONDS_PER_DAY = 86400.0
 _LEDGER = msgspec.msgpack.Decoder(list[Outcome])
 
 
+def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clock | None = None) -> Enrichment:
+    """Enrichment as configured: with places when there is a database."""
+    if not settings.geo_database:
+        return Enrichment()
+    places = Places(Path(settings.geo_database), disk or RealDisk(), clock or SystemClock())
+    return Enrichment(places.locate)
+
+
 class Digester:
     """Turns spool records into rows and outcomes. One per worker; not safe to share between threads."""
 
@@ -44,9 +55,9 @@ class Digester:
         limits: LimitSettings,
         enrichment: Enrichment | None = None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._limits = limits
-        self._normaliser = Normaliser(enrichment or Enrichment())
+        self.normaliser = Normaliser(enrichment or enrichment_of(settings))
         self._stages = {project_id: Stages(rules) for project_id, rules in projects.items()}
         self._other = Stages(ProjectRules())
 
@@ -96,7 +107,7 @@ class Record:
         self.headers = envelope.headers
         self.stages = digester.stages(received.project_id)
         self.sent_at = seconds_of(envelope.headers.get("sent_at")) if envelope.headers.get("sent_at") else None
-        self.event_id = _hex_id(received.event_id) or _hex_id(envelope.headers.get("event_id"))
+        self.event_id = hex_id(received.event_id) or hex_id(envelope.headers.get("event_id"))
         self.has_event = False
 
     def item(self, index: int, item: Item) -> None:
@@ -122,7 +133,7 @@ class Record:
             client_ip=received.remote_addr,
             client=received.client,
             infer_ip=self.stages.infer_ip,
-            retention_days=round(self.digester._settings.max_event_age / SECONDS_PER_DAY),
+            retention_days=round(self.digester.settings.max_event_age / SECONDS_PER_DAY),
         )
 
     def _event(self, index: int, item: Item) -> None:
@@ -134,25 +145,29 @@ class Record:
         payload = bytes(item.payload)
         if is_report:
             payload = event_of_report(payload, item.headers, self.received)
-        event_id = given or _payload_id(payload) or _made_id(self.digested.position, index)
+        event_id = given or id_of(payload) or made_id(self.digested.position, index)
         about = self._about(index, item, event_id)
-        normalised = self.digester._normaliser.normalise(payload, about)
+        normalised = self.digester.normaliser.normalise(payload, about)
         reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
         if reason is not None:
             self._drop(item, FILTERED, reason)
             return
-        self.digested.events.append(self._row(normalised, about))
+        self.digested.events.append(self._row(normalised, about, payload))
 
-    def _row(self, normalised: Normalised, about: About) -> EventRow:
-        payload = self.stages.scrub_event(normalised.payload)
+    def _row(self, normalised: Normalised, about: About, sent: bytes) -> EventRow:
+        try:
+            payload = self.stages.scrub_event(normalised.payload)
+        except ProtocolError:  # parts that pass through as bytes may hold what only the repair can read
+            normalised = self.digester.normaliser.normalise_slowly(sent, about)
+            payload = self.stages.scrub_event(normalised.payload)
         view = decode(payload, RowView)
         return event_row(view, payload, about.project_id, about.event_id, self.stages.group(view))
 
     def _other(self, index: int, item: Item) -> None:
         received, payload = self.received, bytes(item.payload)
-        about = self._about(index, item, self.event_id or _made_id(self.digested.position, index))
+        about = self._about(index, item, self.event_id or made_id(self.digested.position, index))
         if item.type == "transaction":
-            normalised = self.digester._normaliser.normalise(payload, about)
+            normalised = self.digester.normaliser.normalise(payload, about)
             reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
             payload = normalised.payload
         else:
@@ -204,33 +219,6 @@ class Record:
                     received.public_key,
                 )
             )
-
-
-class _Id(msgspec.Struct):
-    event_id: Any = None
-
-
-_ID = msgspec.json.Decoder(_Id)
-
-
-def _payload_id(payload: bytes) -> str:
-    try:
-        return _hex_id(_ID.decode(payload).event_id)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
-
-
-def _hex_id(value: Any) -> str:
-    """32 lower-case hex digits, or "" when `value` is no id."""
-    if not isinstance(value, str):
-        return ""
-    digits = value.replace("-", "").lower()
-    return digits if len(digits) == 32 and not digits.strip("0123456789abcdef") else ""
-
-
-def _made_id(position: Position, index: int) -> str:
-    """The id of an event that has none: the same each time the record is digested, so that it is stored once."""
-    return hashlib.blake2b(f"{position}/{index}".encode(), digest_size=16).hexdigest()
 
 
 def _quantity(digested: Digested) -> int:

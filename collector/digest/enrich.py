@@ -4,6 +4,7 @@ The parser library and the database are loaded when first needed. Results are re
 Rules: protocol E5.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from collector.digest.contexts import FROZEN_VERSIONS, completed
 Agent = tuple[str, str, str, str, str]  # user agent, sec-ch-ua, platform, platform version, model
 HINTS = {"User-Agent": 0, "Sec-Ch-Ua": 1, "Sec-Ch-Ua-Platform": 2, "Sec-Ch-Ua-Platform-Version": 3,
          "Sec-Ch-Ua-Model": 4}  # fmt: skip
+BRAND = re.compile(r'"([^"]*)"\s*;\s*v="([^"]*)"')
+NO_BRAND = re.compile(r"not.{0,3}a.{0,3}brand", re.IGNORECASE)  # browsers put in a made-up brand on purpose
 MAX_REMEMBERED = 4096
 MAX_AGENT_CHARS = 2048  # a longer one is no user agent; regular expressions are not run on it
 NO_CONTEXTS: tuple[tuple[str, Raw], ...] = ()
@@ -129,12 +132,11 @@ def _unquoted(text: str) -> str:
 def _hinted_browser(brands: str) -> dict[str, Any] | None:
     """`"Not_A Brand";v="99", "Google Chrome";v="109", "Chromium";v="109"` -> Chrome 109."""
     fallback = None
-    for part in brands.split(","):
-        name, _, rest = part.partition(";")
-        name = _unquoted(name)
-        if not name or "brand" in name.lower():
+    for hit in BRAND.finditer(brands):
+        name, version = hit[1].strip(), hit[2].strip()
+        if not name or NO_BRAND.match(name):
             continue
-        found = _named("Chrome" if name == "Google Chrome" else name, _unquoted(rest.partition("=")[2]) or None)
+        found = _named("Chrome" if name == "Google Chrome" else name, version or None)
         if name != "Chromium":
             return found
         fallback = found

@@ -21,7 +21,7 @@ from tests.digest import cases, shapes
 
 SCHEMA = shapes.load_schema()
 pytestmark = pytest.mark.skipif(SCHEMA is None, reason="the shared folder is not beside the checkout")
-PLENTY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+PLENTY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 DIGESTER = Digester({}, DigestSettings(), LimitSettings())
 ABOUT = About("5f3c9a1e0b7d4c2e8a6f1d2c3b4a5960", 42, cases.NOW, client_ip="198.51.100.23")
 
