@@ -34,6 +34,7 @@ class Admission:
     ) -> None:
         self._settings = settings
         self._pressure = pressure
+        self._clock = clock
         self._quotas = Quotas(common, projects, clock)
         self._learned = LearnedLimits(clock)
         self._spikes = Spikes(settings.spikes.enabled, settings.spikes.min_items_per_hour, clock)
@@ -63,17 +64,17 @@ class Admission:
 
     def check(self, project_id: int, public_key: str, claims: Sequence[Claim]) -> Verdict:
         """The verdict over one envelope; what comes in is counted."""
-        crossed = self._quotas.crossed(project_id, public_key, claims) if self._quotas.concerns(project_id) else []
+        now = self._clock.now()
+        asked = self._quotas.ask(project_id, public_key, claims)
+        crossed = self._quotas.crossed(asked, now)
         general = self._learned.active(project_id)
         pressure = self._pressure()
         if pressure >= self._settings.shed_pressure:
             general = [*general, *shed(pressure, self._settings.shed_pressure)]
-        spikes = self._spikes.crossed(project_id, claims)
-        limits = [self._quotas.announced(quota, project_id, public_key) for quota in crossed]
-        verdict = judge([*limits, *general, *spikes], claims)
-        kept = [claim for index, claim in enumerate(claims) if index not in verdict.refused]
-        if self._quotas.concerns(project_id):
-            self._quotas.count(project_id, public_key, kept, crossed)
+        limits = [self._quotas.announced(one, now) for one in crossed]
+        limits += [*general, *self._spikes.crossed(project_id, claims)]
+        verdict = judge(limits, claims)
+        self._quotas.count(asked, crossed, claims, verdict, now)
         self._spikes.count(project_id, claims, verdict.refused)
         if not general:
             return verdict

@@ -7,10 +7,10 @@ attachment passes a byte bucket now and then instead of never.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from collector.admit.settings import QuotaSettings
-from collector.admit.verdict import OPEN, Claim, Limit, Verdict, concerns, judge
+from collector.admit.verdict import OPEN, Claim, Limit, Verdict, judge
 from collector.machine.clock import Clock
 
 __all__ = ["OPEN", "Claim", "Limit", "Quotas", "Verdict"]
@@ -19,8 +19,48 @@ ZERO_SECONDS = 60  # what Sentry announces for a quota of zero
 MAX_SECONDS = 300  # Relay's max_rate_limit: a longer window is announced in pieces
 MAX_COUNTERS = 100_000  # own choice: bounds memory; the oldest windows go first
 
-Counter = tuple[str, str, str, int]
-Owner = tuple[str, str, str]
+Owner = tuple[str, str, str]  # scope, whose it is, quota id
+Window = tuple[Owner, int]
+
+
+class _Rule:
+    """A quota with everything computed that does not change."""
+
+    __slots__ = ("burst", "categories", "limit", "per_second", "quota", "scope", "scope_id", "window_seconds")
+
+    def __init__(self, quota: QuotaSettings) -> None:
+        self.quota = quota
+        self.categories = frozenset(quota.categories)
+        self.limit = quota.limit
+        self.window_seconds = float(quota.window)
+        self.per_second = quota.rate.per_second
+        self.burst = float(quota.full_bucket)
+        self.scope, self.scope_id = quota.scope, quota.scope_id
+
+    def owner(self, project_id: int, public_key: str) -> Owner | None:
+        """Whose counter it is; None when the quota is bound to somebody else."""
+        if self.scope == "organization":
+            return self.scope, "", self.quota.id
+        whose = str(project_id) if self.scope == "project" else public_key
+        return (self.scope, whose, self.quota.id) if self.scope_id in ("", whose) else None
+
+    def quantity(self, claims: Sequence[Claim]) -> int:
+        """What the claims would add: of each the first category that counts here; an item each when all count."""
+        if not self.categories:
+            return sum(1 for claim in claims if claim.limited_by)
+        total = 0
+        for claim in claims:
+            if not self.categories.isdisjoint(claim.limited_by):
+                total += next((n for category, n in claim.counts if category in self.categories), 0)
+        return total
+
+
+class Asked(NamedTuple):
+    """One quota that looks at an envelope: whose counter, and how much is asked of it."""
+
+    rule: _Rule
+    owner: Owner
+    quantity: int
 
 
 class Quotas:
@@ -29,112 +69,104 @@ class Quotas:
     def __init__(
         self, common: Sequence[QuotaSettings], projects: Mapping[int, Sequence[QuotaSettings]], clock: Clock
     ) -> None:
-        self._quotas = {project_id: [*common, *own] for project_id, own in projects.items()}
+        rules = [_Rule(quota) for quota in common]
+        self._rules = {project_id: [*rules, *map(_Rule, own)] for project_id, own in projects.items()}
         self._clock = clock
-        self._used: dict[Counter, int] = {}
+        self._used: dict[Window, int] = {}
         self._tokens: dict[Owner, tuple[float, float]] = {}  # tokens left, and the wall clock they were counted at
 
     def concerns(self, project_id: int) -> bool:
         """Whether any quota could say no; asking costs next to nothing."""
-        return bool(self._quotas.get(project_id))
+        return bool(self._rules.get(project_id))
 
     def check(self, project_id: int, public_key: str, claims: Sequence[Claim]) -> Verdict:
         """The verdict over one envelope; what stays is counted."""
-        crossed = self.crossed(project_id, public_key, claims)
-        verdict = judge([self.announced(quota, project_id, public_key) for quota in crossed], claims)
-        kept = [claim for index, claim in enumerate(claims) if index not in verdict.refused]
-        self.count(project_id, public_key, kept, crossed)
+        now = self._clock.now()
+        asked = self.ask(project_id, public_key, claims)
+        crossed = self.crossed(asked, now)
+        verdict = judge([self.announced(one, now) for one in crossed], claims)
+        self.count(asked, crossed, claims, verdict, now)
         return verdict
 
-    def crossed(self, project_id: int, public_key: str, claims: Sequence[Claim]) -> list[QuotaSettings]:
-        """The quotas that these claims would cross, or that are closed already."""
-        now = self._clock.now()
+    def ask(self, project_id: int, public_key: str, claims: Sequence[Claim]) -> list[Asked]:
+        """The quotas that look at this envelope."""
         return [
-            quota
-            for quota in self._quotas.get(project_id, ())
-            if (place := _place(quota, project_id, public_key)) is not None and self._closed(quota, place, claims, now)
+            Asked(rule, owner, rule.quantity(claims))
+            for rule in self._rules.get(project_id, ())
+            if (owner := rule.owner(project_id, public_key)) is not None
         ]
 
-    def count(self, project_id: int, public_key: str, kept: Sequence[Claim], crossed: Sequence[QuotaSettings]) -> None:
-        """Count what comes in, in every quota that was not crossed."""
-        now = self._clock.now()
-        for quota in self._quotas.get(project_id, ()):
-            place = _place(quota, project_id, public_key)
-            quantity = 0 if place is None or quota.limit == 0 or quota in crossed else _quantity(quota, kept)
-            if place is None or quantity <= 0:
-                continue
-            if quota.limit > 0:
-                self._count_window(_counter(quota, place, now), quantity)
-            if quota.rate.per_second is not None:
-                owner = (quota.scope, place, quota.id)
-                self._make_room(self._tokens, owner)
-                self._tokens[owner] = (self._left(quota, place, now) - quantity, now)
+    def crossed(self, asked: Sequence[Asked], now: float) -> list[Asked]:
+        """Those that this envelope would cross, and those of zero."""
+        return [one for one in asked if one.rule.limit == 0 or (one.quantity and self._closed(one, now))]
 
-    def announced(self, quota: QuotaSettings, project_id: int, public_key: str) -> Limit:
+    def count(
+        self, asked: Sequence[Asked], crossed: Sequence[Asked], claims: Sequence[Claim], verdict: Verdict, now: float
+    ) -> None:
+        """Count what comes in, in every quota that was not crossed."""
+        kept = claims
+        if verdict.refused:
+            kept = [claim for index, claim in enumerate(claims) if index not in verdict.refused]
+        for one in asked:
+            rule, owner, quantity = one
+            if crossed and one in crossed:
+                continue
+            if verdict.refused:
+                quantity = rule.quantity(kept)
+            if not quantity:
+                continue
+            if rule.limit > 0:
+                window = (owner, int(now // rule.window_seconds))
+                used = self._used.get(window)
+                if used is None:
+                    _make_room(self._used)
+                self._used[window] = (used or 0) + quantity
+            if rule.per_second is not None:
+                if owner not in self._tokens:
+                    _make_room(self._tokens)
+                self._tokens[owner] = (self._left(rule, owner, now) - quantity, now)
+
+    def announced(self, one: Asked, now: float) -> Limit:
         """A crossed quota as a limit."""
-        now = self._clock.now()
-        seconds = ZERO_SECONDS
-        per_second = quota.rate.per_second
-        if quota.limit > 0:
-            seconds = max(1, min(MAX_SECONDS, math.ceil(quota.window - now % quota.window)))
-        elif quota.limit < 0 and per_second is not None:
-            owed = 1.0 - self._left(quota, _place(quota, project_id, public_key) or "", now)
-            seconds = max(1, min(MAX_SECONDS, math.ceil(owed / per_second)))
-        return Limit(seconds, tuple(quota.categories), quota.scope, quota.reason_code)
+        rule, owner, quantity = one
+        seconds = 0
+        if rule.limit == 0:
+            seconds = ZERO_SECONDS
+        elif rule.limit > 0 and self._used.get((owner, int(now // rule.window_seconds)), 0) + quantity > rule.limit:
+            seconds = math.ceil(rule.window_seconds - now % rule.window_seconds)
+        elif rule.per_second is not None:
+            seconds = math.ceil((1.0 - self._left(rule, owner, now)) / rule.per_second)
+        quota = rule.quota
+        return Limit(max(1, min(MAX_SECONDS, seconds)), tuple(quota.categories), rule.scope, quota.reason_code)
 
     def state(self) -> dict[str, Any]:
         """The counters as plain values."""
-        return {"used": [[*key, used] for key, used in self._used.items()],
-                "tokens": [[*key, *left] for key, left in self._tokens.items()]}  # fmt: skip
+        return {"used": [[*owner, slot, used] for (owner, slot), used in self._used.items()],
+                "tokens": [[*owner, *left] for owner, left in self._tokens.items()]}  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take counters over; windows that are gone do no harm. Raises ValueError or TypeError when unusable."""
-        used = {(str(a), str(b), str(c), int(slot)): int(n) for a, b, c, slot, n in state["used"]}
+        used = {((str(a), str(b), str(c)), int(slot)): int(n) for a, b, c, slot, n in state["used"]}
         tokens = {(str(a), str(b), str(c)): (float(left), float(at)) for a, b, c, left, at in state["tokens"]}
         self._used, self._tokens = used, tokens
 
-    def _closed(self, quota: QuotaSettings, place: str, claims: Sequence[Claim], now: float) -> bool:
-        if quota.limit == 0:
-            return True
-        quantity = _quantity(quota, claims)
-        if quantity <= 0:
-            return False
-        if quota.limit > 0 and self._used.get(_counter(quota, place, now), 0) + quantity > quota.limit:
-            return True
-        return quota.rate.per_second is not None and self._left(quota, place, now) < 1.0
+    def _closed(self, one: Asked, now: float) -> bool:
+        rule, owner, quantity = one
+        if rule.limit > 0:
+            used = self._used.get((owner, int(now // rule.window_seconds)), 0)
+            if used + quantity > rule.limit:
+                return True
+        return rule.per_second is not None and self._left(rule, owner, now) < 1.0
 
-    def _left(self, quota: QuotaSettings, place: str, now: float) -> float:
+    def _left(self, rule: _Rule, owner: Owner, now: float) -> float:
         """Tokens in the bucket at `now`."""
-        per_second, burst = quota.rate.per_second or 0.0, float(quota.full_bucket)
-        left, at = self._tokens.get((quota.scope, place, quota.id), (burst, now))
-        return min(burst, left + max(0.0, now - at) * per_second)
-
-    def _count_window(self, counter: Counter, quantity: int) -> None:
-        self._make_room(self._used, counter)
-        self._used[counter] = self._used.get(counter, 0) + quantity
-
-    def _make_room(self, counters: dict[Any, Any], counter: Counter | Owner) -> None:
-        if counter not in counters and len(counters) >= MAX_COUNTERS:
-            del counters[next(iter(counters))]
+        known = self._tokens.get(owner)
+        if known is None:
+            return rule.burst
+        left, at = known
+        return min(rule.burst, left + max(0.0, now - at) * (rule.per_second or 0.0))
 
 
-def _place(quota: QuotaSettings, project_id: int, public_key: str) -> str | None:
-    """Whose counter it is; None when the quota is bound to somebody else."""
-    owner = {"organization": "", "project": str(project_id), "key": public_key}[quota.scope]
-    return owner if quota.scope == "organization" or quota.scope_id in ("", owner) else None
-
-
-def _counter(quota: QuotaSettings, place: str, now: float) -> Counter:
-    return quota.scope, place, quota.id, int(now // quota.window)
-
-
-def _quantity(quota: QuotaSettings, claims: Sequence[Claim]) -> int:
-    """What the claims would add: the first category that the quota counts, of each; an item each when it counts all."""
-    total = 0
-    for claim in claims:
-        if not quota.categories:
-            total += bool(claim.limited_by)
-            continue
-        if concerns(quota.categories, claim):
-            total += next((n for category, n in claim.counts if category in quota.categories), 0)
-    return total
+def _make_room(counters: dict[Any, Any]) -> None:
+    if len(counters) >= MAX_COUNTERS:
+        del counters[next(iter(counters))]

@@ -8,6 +8,7 @@ lasting change of traffic is learned slowly. Source: Sentry's documentation of s
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Spikes:
             return []
         now = self._clock.now()
         found = []
-        for family in {FAMILIES[name] for claim in claims for name in claim.limited_by if name in FAMILIES}:
+        for family in {family for claim in claims for family in _families(claim.limited_by)}:
             series = self._rolled(project_id, family, now)
             if series.threshold is not None and series.seen >= series.threshold:
                 if not series.dropped and not series.spike_hours:
@@ -80,7 +81,7 @@ class Spikes:
             return
         now = self._clock.now()
         for index, claim in enumerate(claims):
-            for family in {FAMILIES[name] for name in claim.limited_by if name in FAMILIES}:
+            for family in _families(claim.limited_by):
                 series = self._rolled(project_id, family, now)
                 if index not in refused:
                     series.seen += 1
@@ -126,6 +127,11 @@ class Spikes:
             one.seen, one.dropped, one.spike_hours = int(seen), int(dropped), int(spike_hours)
             one.threshold = threshold(one.hours, self._minimum)
         self._series = restored
+
+
+@lru_cache(maxsize=256)
+def _families(categories: frozenset[str]) -> tuple[str, ...]:
+    return tuple({FAMILIES[name] for name in categories if name in FAMILIES})
 
 
 def threshold(hours: Sequence[float], minimum: int) -> int | None:
