@@ -181,6 +181,8 @@ class HttpNet:
     """The real thing: one urllib3 pool with keep-alive. Raises ConfigError for an unusable proxy or CA file."""
 
     def __init__(self, settings: NetSettings, connections: int = 2) -> None:
+        import urllib3.connectionpool  # 0.1 s of CPU that the first event should not wait for
+
         self._settings = settings
         self._timeout = float(settings.timeout)
         self._watch = _Watch()
