@@ -68,6 +68,7 @@ class Segments:
         self._clock = clock
         self._quarantine = quarantine
         self._active: Segment | None = None
+        self._read_at = 0.0
         self._readers: OrderedDict[str, str] = OrderedDict()  # sealed segments attached for reading, by name
 
     @property
@@ -323,6 +324,7 @@ class Segments:
     def _attached(self, name: str) -> str:
         if self._active is not None and self._active.name == name:
             return self._active.alias
+        self._read_at = self._clock.monotonic()
         if name not in self._readers:
             alias = "reading_" + name.replace("-", "_")
             self._connection.execute(f"ATTACH {quoted(self.path(name))} AS {alias} (READ_ONLY)")
@@ -331,6 +333,11 @@ class Segments:
                 self.let_go(next(iter(self._readers)))
         self._readers.move_to_end(name)
         return self._readers[name]
+
+    def let_go_idle(self, seconds: float) -> None:
+        """Detaches what was attached for reading when nothing was read for so long."""
+        if self._readers and self._clock.monotonic() - self._read_at > seconds:
+            self.let_go()
 
     def let_go(self, *names: str) -> None:
         """Detaches sealed segments that were read; all of them without names."""
@@ -348,16 +355,24 @@ class Segments:
         if not sealed:
             return 0
         oldest = sealed[0]
-        with self._state.transaction() as cursor:
-            cursor.execute("UPDATE segments SET state = 'doomed', why = ? WHERE name = ?", (reason, oldest.name))
-            cursor.execute(
-                "INSERT INTO ledger VALUES ('evicted', ?)"
-                " ON CONFLICT(key) DO UPDATE SET quantity = quantity + excluded.quantity",
-                (oldest.stored,),
-            )
+        try:
+            self._doom(oldest, reason)
+        except Unavailable:  # not even SQLite has room: the file first; a crash now would count it as damaged
+            self.let_go(oldest.name)
+            self.path(oldest.name).unlink(missing_ok=True)
+            self._doom(oldest, reason)
         self._unlink(oldest.name)
         log.info("segment removed", segment=oldest.name, reason=reason, bytes=oldest.bytes, quantity=oldest.stored)
         return max(1, oldest.bytes)
+
+    def _doom(self, segment: Sealed, reason: str) -> None:
+        with self._state.transaction() as cursor:
+            cursor.execute("UPDATE segments SET state = 'doomed', why = ? WHERE name = ?", (reason, segment.name))
+            cursor.execute(
+                "INSERT INTO ledger VALUES ('evicted', ?)"
+                " ON CONFLICT(key) DO UPDATE SET quantity = quantity + excluded.quantity",
+                (segment.stored,),
+            )
 
     def _unlink(self, name: str) -> None:
         self.let_go(name)

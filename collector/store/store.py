@@ -11,6 +11,7 @@ may always be sent again. `checkpoint` returns what may be removed from the spoo
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ log = structlog.get_logger("store")
 DELTA_PAGE_ROWS = 50
 MAX_BACKLOG_COMMITS = 50  # deltas that wait in memory for SQLite before commits are refused
 SEAL_WAIT_SECONDS = 0.5
+SWEEP_SECONDS = 3600.0
 KEEP_COPY_SECONDS = 60.0  # the copy of the active file for queries takes as much disk as the file itself
 
 
@@ -135,6 +137,7 @@ class Store:
         return store
 
     def _start(self, projects: Mapping[int, StoredProject], on_apply: Sequence[OnApply]) -> None:
+        self._sweep()
         self._state = self._open_state()
         self._state.on_apply = list(on_apply)
         clean = self._state.get("clean") == 1
@@ -158,6 +161,13 @@ class Store:
         )
         self._remember_ids(recent)
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
+
+    def _sweep(self) -> None:
+        """Removes the copies that a killed query left in tmp/; an hour is longer than any may run."""
+        for path in (self._data / "tmp").glob("query-*"):
+            with suppress(OSError):
+                if self._clock.now() - path.stat().st_mtime > SWEEP_SECONDS:
+                    shutil.rmtree(path)
 
     def _open_state(self) -> State:
         path = self._data / "state.sqlite"
@@ -378,6 +388,7 @@ class Store:
     def maintain(self) -> Position:
         """Rotation, retention, a checkpoint when one is due; call it every second or so. Returns `released`.
         Raises Unavailable, Damaged as `checkpoint` does."""
+        self._retention.free_disk()  # first: on a full disk everything below fails
         self._drain_backlog()
         max_bytes = min(
             int(self._settings.max_segment_bytes), max(1 << 20, int(self._retention_settings.max_bytes) // 4)
@@ -386,9 +397,9 @@ class Store:
             self._rotate()
         if self._clock.monotonic() - self._copied_at > KEEP_COPY_SECONDS:
             self._copies.forget()
-            self._segments.let_go()
-        self._train()
+        self._segments.let_go_idle(KEEP_COPY_SECONDS)
         self._retention.run()
+        self._train()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
         if due and self._segments.active.wal_bytes:
             self.checkpoint()

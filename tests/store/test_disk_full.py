@@ -124,3 +124,20 @@ def test_retention_makes_room_before_the_disk_is_full(small_disk: Path) -> None:
     assert status.ledger["evicted"] > 100
     assert status.ledger["stored"] == 400
     store.close()
+
+
+def test_a_disk_that_others_filled_is_freed_by_retention_alone(small_disk: Path) -> None:
+    clock = FakeClock()
+    keep = RetentionSettings(min_free_bytes=Size("2 MB"))
+    store = Store.open(small_disk / "data", settings(), keep, clock, projects=SHOP)
+    for day in range(3):
+        first = 1 + day * 20
+        store.commit([record(n, event(n, payload=os.urandom(50_000))) for n in range(first, first + 20)])
+        clock.advance(86_400)
+        store.maintain()
+    fill(small_disk / "ballast", 0)
+    store.maintain()
+    assert (store.status().ledger["stored"], store.status().dropped) == (60, {})
+    assert store.status().ledger["evicted"] >= 20
+    assert store.commit([record(61, event(61))]).stored == 1
+    store.close()

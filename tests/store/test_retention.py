@@ -1,5 +1,6 @@
 """Rotation, retention, snapshots."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from collector.model.settings import Duration, Size
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import event, record, records
+from tests.helpers.digested import NOW, event, record, records
 from tests.store.conftest import Opener, kill, read, segment_files
 
 DAY = 86_400.0
@@ -188,3 +189,12 @@ def test_files_are_for_their_owner_only(open_store: Opener, data: Path) -> None:
     store.commit(records(1, 5))
     modes = {path.name: path.stat().st_mode & 0o777 for path in [*data.rglob("*")]}
     assert {name: mode for name, mode in modes.items() if mode not in (0o600, 0o700)} == {}
+
+
+def test_copies_that_a_killed_query_left_are_swept(open_store: Opener, data: Path) -> None:
+    open_store().close()
+    for name, age in (("query-old", 7200.0), ("query-new", 60.0)):
+        (data / "tmp" / name).mkdir()
+        os.utime(data / "tmp" / name, (NOW - age, NOW - age))
+    open_store()
+    assert [path.name for path in (data / "tmp").glob("query-*")] == ["query-new"]
