@@ -10,6 +10,10 @@ from functools import lru_cache
 NATIVE = frozenset({"objc", "cocoa", "swift", "native", "c"})
 JAVASCRIPT = frozenset({"javascript", "node"})
 
+# Names come cut to 512 characters; the work below grows with the square of hostile ones (10 ms at this length).
+MAX_TRIMMED_CHARS = 2048
+MAX_GENERICS_DEPTH = 16
+
 PAIRS = {"(": ")", "{": "}", "[": "]", "<": ">"}
 # Texts that would confuse bracket matching, and what stands for them meanwhile. The order matters: longer ones first.
 PROTECTED = (
@@ -29,7 +33,7 @@ RESTORED = (
 ARROW = "⟿"
 LAMBDA = re.compile(r"\{lambda\(.*?\)#\d+\}|\blambda_[a-f0-9]{32}\b|\$_\d+\b")
 MSVC_ANONYMOUS = re.compile(r"\?A0x[a-f0-9]{8}::")
-CPP_TRAILER = re.compile(r"(?:\bconst\b|&)\Z")
+WORD = re.compile(r"\w")
 RUST_HASH = re.compile(r"::h[a-z0-9]{16}\Z")
 RUST_BLANKET = re.compile(r"\A[A-Z] as ")
 GLIBC_VERSION = re.compile(r"@@?GLIBC_[0-9.]+\Z")
@@ -43,9 +47,10 @@ def family(platform: str | None) -> str:
     return "javascript" if platform in JAVASCRIPT else "other"
 
 
-@lru_cache(maxsize=4096)
 def trim_function(function: str, platform: str | None) -> str:
     """The function name that identifies `function` on this platform."""
+    if len(function) > MAX_TRIMMED_CHARS:
+        return function
     if platform == "csharp":
         return function.split(" (", 1)[0]
     return _trim_native(function) if platform in NATIVE else function
@@ -73,6 +78,7 @@ def replace_groups(text: str, brackets: str, replacement: Callable[[str, int], s
     return "".join([*parts, text[position:]])
 
 
+@lru_cache(maxsize=4096)
 def _trim_native(function: str) -> str:
     if function in ("<redacted>", "<unknown>"):
         return function
@@ -87,10 +93,7 @@ def _trim_native(function: str) -> str:
     function = LAMBDA.sub("lambda", function)
     function = MSVC_ANONYMOUS.sub("〔anonymousnamespace〕::", function)
     function = replace_groups(function, "()", _drop_arguments)
-    try:
-        function = replace_groups(function, "<>", _generics)
-    except RecursionError:  # hostile nesting: leave the generics as they are
-        pass
+    function = replace_groups(function, "<>", _generics)
     name = _pick_name(function)
     for mark, text in RESTORED:
         name = name.replace(mark, text)
@@ -103,21 +106,27 @@ def _trim_native(function: str) -> str:
 
 
 def _drop_trailers(function: str) -> str:
-    while match := CPP_TRAILER.search(function):
-        function = function[: match.start()].rstrip()
-    return function
+    while True:
+        if function.endswith("&"):
+            function = function[:-1].rstrip()
+        elif function.endswith("const") and not WORD.match(function[-6:-5]):
+            function = function[:-5].rstrip()
+        else:
+            return function
 
 
 def _drop_arguments(inner: str, _start: int) -> str:
     return f"({inner})" if inner in ("anonymous namespace", "operator") else ""
 
 
-def _generics(inner: str, start: int) -> str:
+def _generics(inner: str, start: int, depth: int = 0) -> str:
     if inner == "lambda" or LAMBDA.match(inner):
         return f"<{inner}>"
     if start > 0:
         return "<T>"
-    inner = replace_groups(RUST_BLANKET.sub("", inner), "<>", _generics)
+    inner = RUST_BLANKET.sub("", inner)
+    if depth < MAX_GENERICS_DEPTH:
+        inner = replace_groups(inner, "<>", lambda text, at: _generics(text, at, depth + 1))
     return inner.split(" as ", 1)[0]
 
 

@@ -37,6 +37,12 @@ def test_native_names_are_reduced_to_what_identifies_the_function(function, trim
     assert trim_function(function, "native") == trimmed
 
 
+@pytest.mark.parametrize("piece", ["&", "const ", "{lambda(", "<", "<a as ", "operator<"])
+def test_a_hostile_name_is_trimmed_or_left_as_it_is(piece):
+    assert isinstance(trim_function(piece * 300, "native"), str)
+    assert trim_function("x" + piece * 5000, "native") == "x" + piece * 5000
+
+
 def test_other_platforms_keep_their_names_and_csharp_loses_its_arguments():
     assert trim_function("f(int)", "python") == "f(int)"
     assert trim_function("Run (int a)", "csharp") == "Run"
