@@ -165,6 +165,8 @@ class Record:
 
     def _other(self, index: int, item: Item) -> None:
         received, payload = self.received, bytes(item.payload)
+        if item.type == "attachment" and not self.event_id:
+            raise Invalid("invalid_event_id", "an attachment without an event")
         about = self._about(index, item, self.event_id or made_id(self.digested.position, index))
         if item.type == "transaction":
             normalised = self.digester.normaliser.normalise(payload, about)
