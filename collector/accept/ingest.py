@@ -21,6 +21,7 @@ from collector.accept.head import Head
 from collector.accept.respond import (
     GIF,
     PREFLIGHT,
+    QUOTA_REACHED,
     SUCCESS,
     Answer,
     Send,
@@ -133,7 +134,7 @@ class Ingest:
         finally:
             reader.release()
         if admitted.limits and place.form.says_429:
-            return limited([*admitted.limits, *admitted.ahead])
+            return _in_form(place, head, limited([*admitted.limits, *admitted.ahead]), QUOTA_REACHED)
         if method == "GET" and place.form.name == "store":
             return Answer(200, GIF, b"image/gif")
         answer = SUCCESS[place.form.answer](admitted.event_id, admitted.received.content_type)
@@ -339,7 +340,11 @@ def _client(place: Place, auth: Auth | None) -> str:
 
 
 def _failure(place: Place, head: Head, error: ProtocolError | Busy | Unavailable) -> Answer:
-    answer = of_error(error)
+    return _in_form(place, head, of_error(error), str(error))
+
+
+def _in_form(place: Place, head: Head, answer: Answer, detail: str) -> Answer:
+    """A refusal in the form of its door."""
     if place.form.answer != "otlp":
         return answer
-    return otlp_failure(answer, str(error), head.text(b"content-type"))
+    return otlp_failure(answer, detail, head.text(b"content-type"))
