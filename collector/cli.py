@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from collector import __version__
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
 from collector.tools import Tools, add_tools
+
+if TYPE_CHECKING:
+    from collector.query.adhoc import Limits
 
 DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
@@ -139,19 +142,29 @@ def status(args: argparse.Namespace) -> int:
 def query(args: argparse.Namespace) -> int:
     """Answer one SQL query over the stored events."""
     config = _config(args)
-    _run_query(config, sys.stdin.read() if args.sql == "-" else args.sql, args.format, sys.stdout.buffer)
+    from collector.query.adhoc import Limits
+
+    limits = Limits.of(config.query, args.limit, args.timeout)
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    _run_query(config, sql, limits, args.format, sys.stdout.buffer)
     return DONE
 
 
-def _run_query(config: Config, sql: str, format: str, out: BinaryIO) -> None:
+def _all_rows(config: Config, sql: str, out: BinaryIO) -> None:
+    from collector.query.adhoc import Limits
+
+    _run_query(config, sql, Limits.of(config.query), "json", out)
+
+
+def _run_query(config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO) -> None:
     from collector.offline import query_sources
-    from collector.query.adhoc import Limits, run
+    from collector.query.adhoc import run
 
     with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
-        verdict = run(sql, sources, Limits.of(config.query), format, out)
+        verdict = run(sql, sources, limits, format, out)
     out.flush()
     if verdict.truncated:
-        print(f"collector: only the first {verdict.rows} rows (query.max_rows)", file=sys.stderr)
+        print(f"collector: only the first {verdict.rows} rows ({verdict.cut_by})", file=sys.stderr)
     for name in verdict.skipped:
         print(f"collector: segment {name} could not be read and is left out", file=sys.stderr)
 
@@ -181,8 +194,10 @@ def parser() -> Parser:
     sub.add_argument("--json", action="store_true", help="the whole document")
     sub = add("query", query)
     sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
-    sub.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    add_tools(add, Tools(_config, lambda config, sql, out: _run_query(config, sql, "json", out)))
+    sub.add_argument("--format", choices=("table", "json", "ndjson", "csv", "parquet"), default="table")
+    sub.add_argument("--limit", type=int, metavar="N", help="at most N rows, within query.max_rows")
+    sub.add_argument("--timeout", type=float, metavar="SECONDS", help="at most so long, within query.timeout")
+    add_tools(add, Tools(_config, _all_rows))
     return top
 
 
