@@ -8,6 +8,7 @@ from typing import Any
 
 from collector.errors import Unavailable
 from collector.forward.bounds import Bounds
+from collector.forward.items import Items
 from collector.forward.rollup import Rollup
 from collector.forward.sender import IDLE_SECONDS, Sender, World
 from collector.forward.settings import UpstreamSettings
@@ -33,6 +34,7 @@ class Forward:
         self._target = parse_dsn(settings.dsn.reveal())
         self._bounds = Bounds(settings)
         self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, world.clock.now)
+        self._items = Items(self.mode_of, self._bounds)
         self._wake = threading.Event()
         self._urgent = False
         self._sender: Sender | None = None
@@ -47,7 +49,8 @@ class Forward:
 
     def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
         """`on_apply` callback of the store, inside its SQLite transaction."""
-        if self._rollup.on_applied(cursor, batch):
+        urgent = self._rollup.on_applied(cursor, batch)
+        if self._items.on_applied(cursor, batch) or urgent:
             self._urgent = True
 
     def committed(self) -> None:

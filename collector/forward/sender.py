@@ -12,6 +12,7 @@ from collector.errors import Damaged
 from collector.forward import wire
 from collector.forward.bounds import Bounds, drop
 from collector.forward.event import event_json, slim
+from collector.forward.items import ITEM_KEY, QUEUES, is_told_apart
 from collector.forward.limits import ALL, DEFAULT_SECONDS, Limits
 from collector.forward.pace import Pace
 from collector.forward.parcel import Press, unpack
@@ -26,7 +27,6 @@ from collector.store import windows
 from collector.store.outbox import Entry, Outbox
 from collector.store.windows import Queued
 
-TARGETS = ("error",)  # queues in the order they are served
 BATCH = 20  # entries marked as tried at once while all goes well
 IDLE_SECONDS = 1.0  # the longest pause: windows end
 TIDY_SECONDS = 10.0
@@ -85,7 +85,7 @@ class Sender:
         return 0.0 if sent or closed else IDLE_SECONDS
 
     def _send_round(self, beat: Callable[[], None]) -> int:
-        sent = sum(self._send_some(name, beat) for name in TARGETS)
+        sent = sum(self._send_some(name, beat) for name in QUEUES)
         now = self._clock.monotonic()
         allowed = self.pace.state(now) != "open" and now >= self.limits.until(ALL)
         if allowed and (not sent or now >= self._next_report_at):
@@ -108,6 +108,9 @@ class Sender:
         taken: list[Entry] = []
         for place, entry in enumerate(batch):
             beat()
+            if entry.attempts and not is_told_apart(entry.key):
+                self._give_up(entry, "collector_unknown_fate", known=True)
+                continue
             verdict = self._send_entry(entry)
             if verdict.what == "taken":
                 taken.append(entry)
@@ -124,8 +127,10 @@ class Sender:
         with self._outbox.transaction() as cursor:
             windows.mark_tried(cursor, untold, -1)
             windows.delete(cursor, [entry.id for entry in taken])
-            windows.count(cursor, "sent_events", len(taken))
-            windows.count(cursor, "sent_occurrences", sum(entry.quantity for entry in taken))
+            events = [entry for entry in taken if not entry.key.startswith(ITEM_KEY)]
+            windows.count(cursor, "sent_events", len(events))
+            windows.count(cursor, "sent_occurrences", sum(entry.quantity for entry in events))
+            windows.count(cursor, "sent_items", len(taken) - len(events))
             for entry in taken:
                 if entry.quantity > 1:
                     windows.add_report(cursor, "collector_summarised", entry.category, entry.quantity - 1)
@@ -139,9 +144,14 @@ class Sender:
     def _send_entry(self, entry: Entry, slimmed: bool = False) -> Verdict:
         try:
             parcel = unpack(entry.body)
-            payload = event_json(parcel, self._press.unpack(parcel.packed), self._settings.fingerprint == "pin")
+            stored = self._press.unpack(parcel.packed)
         except Damaged as error:
             return Verdict("refused", f"an entry of the outbox is damaged: {error.what}")
+        if parcel.kind not in ("event", "summary"):
+            return self._post(
+                wire.item_envelope(parcel.kind, parcel.event_id, parcel.headers, stored, self._clock.now())
+            )
+        payload = event_json(parcel, stored, self._settings.fingerprint == "pin")
         if slimmed:
             payload = slim(payload)
         verdict = self._post(wire.event_envelope(parcel.event_id, payload, self._clock.now()))

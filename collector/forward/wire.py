@@ -36,6 +36,16 @@ def event_envelope(event_id: str, payload: bytes, sent_at: float) -> bytes:
     return envelope(header, [({"type": "event", "content_type": "application/json"}, payload)])
 
 
+def item_envelope(kind: str, event_id: str, headers: bytes, payload: bytes, sent_at: float) -> bytes:
+    """One item as it came. `headers`: its own headers as JSON text; unreadable ones (a damaged row) are left out."""
+    try:
+        given = msgspec.json.decode(headers, type=dict[str, Any])
+    except msgspec.DecodeError:
+        given = {}
+    header = {"sent_at": utc(sent_at)} | ({"event_id": event_id} if event_id else {})
+    return envelope(header, [({**given, "type": kind}, payload)])
+
+
 def report_envelope(reports: Sequence[tuple[str, str, int]], at: float) -> bytes:
     """One client report of (reason, category, quantity); it needs no event id."""
     discarded = [{"reason": reason, "category": category, "quantity": count} for reason, category, count in reports]

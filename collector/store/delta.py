@@ -5,11 +5,11 @@ all deltas in order to an empty state.sqlite gives the state, whatever happened 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from collector.model.event import EventRow
+from collector.model.event import EventRow, ItemRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position
 
@@ -85,6 +85,7 @@ class AppliedBatch(msgspec.Struct, frozen=True):
 
     replayed: True at start, for a commit that state.sqlite had not seen. event: the row of an occurrence of this very
     commit, None when replayed; payload: the JSON bytes of an occurrence's event, from memory or from its segment.
+    items: the other rows of this very commit; none when replayed.
     """
 
     no: int
@@ -94,6 +95,7 @@ class AppliedBatch(msgspec.Struct, frozen=True):
     replayed: bool
     event: Callable[[Occurrence], EventRow | None]
     payload: Callable[[Occurrence], bytes | None]
+    items: Sequence[ItemRow] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     assignment: Assignment
     seen: set[int]
     rows_of: dict[bytes, EventRow]
+    item_rows: Sequence[ItemRow] = ()
 
     def accept(self, recent: RecentIds) -> None:
         """The commit is durable."""
@@ -77,7 +78,8 @@ class Planner:
             hashes=assignment.hashes, occurrences=occurrences, retitled=list(assignment.retitled.values()),
             outcomes=add_outcomes(outcomes),
         )  # fmt: skip
-        return plan._replace(delta=delta, duplicates=duplicates)
+        item_rows = [item for record in batch for item in record.items]
+        return plan._replace(delta=delta, duplicates=duplicates, item_rows=item_rows)
 
     def _event(self, row: EventRow, plan: Plan, codec: PayloadCodec) -> Occurrence:
         issue_id, flags = plan.assignment.assign(row)
