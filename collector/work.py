@@ -31,9 +31,10 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor
-from collector.machine.net import HttpNet, jitter
+from collector.machine.net import Answer, HttpNet, Net, Request, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
+from collector.protocol.ratelimits import RateLimit, limits_of_answer
 from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.store.buckets import IssueRate, StoredProject
 from collector.store.store import Store
@@ -47,6 +48,31 @@ RECENT_ISSUES = 20
 
 log = structlog.get_logger("work")
 Job = Callable[["Shift"], None]
+
+
+class ListeningNet:
+    """The way out, with an ear for the limits in any answer."""
+
+    def __init__(self, net: Net, told: Callable[[list[RateLimit]], None]) -> None:
+        self._net = net
+        self._told = told
+
+    def send(self, request: Request) -> Answer:
+        """As Net.send."""
+        answer = self._net.send(request)
+        headers = answer.headers
+        limits = limits_of_answer(answer.status, headers.get("x-sentry-rate-limits"), headers.get("retry-after"))
+        if limits:
+            self._told(limits)
+        return answer
+
+    def hurry(self, seconds: float) -> None:
+        """As Net.hurry."""
+        self._net.hurry(seconds)
+
+    def close(self) -> None:
+        """As Net.close."""
+        self._net.close()
 
 
 class Work:
@@ -69,9 +95,19 @@ class Work:
         upstream = self.config.upstream
         if not upstream.dsn.reveal():
             return None
-        net = HttpNet(upstream.net())
         modes = {project.id: project.forward.mode for project in self.config.project}
+        whole = [number for number, mode in modes.items() if (upstream.mode if mode == "inherit" else mode) == "events"]
+        net = ListeningNet(HttpNet(upstream.net()), lambda told: self.tell_limits(whole, told))
         return Forward(upstream, modes, World(self.clock, net, jitter))
+
+    def tell_limits(self, project_ids: list[int], told: list[RateLimit]) -> None:
+        """What the upstream refuses need not come in, where all that comes in is sent on."""
+        limits = [
+            {"seconds": one.seconds, "categories": list(one.categories), "scope": one.scope, "reason": one.reason}
+            for one in told
+        ]
+        for project_id in project_ids:
+            self.link.send("limits", {"project_id": project_id, "limits": limits})
 
     def leave(self) -> None:
         """Ask every loop to finish."""
