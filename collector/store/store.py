@@ -297,7 +297,8 @@ class Store:
         commit = Commit(no, position, now, plan.delta.stored, plan.events, plan.items, encode_delta(plan.delta))
         self._guarded(segment, lambda: segment.append(commit))
         plan.accept(self._planner.recent)
-        batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan))
+        batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan),
+                             plan.item_rows)  # fmt: skip
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
         with suppress(Unavailable):
             self._drain_backlog()
