@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.group.frame import Look
-from collector.group.globs import GlobError, compile_glob, lowered
+from collector.group.globs import Glob, GlobError, compile_glob, lowered
 from collector.group.syntax import Matcher, Rule
 
 FAMILIES = ("native", "javascript", "other")
 # More patterns than these are found by a piece of GRAM_CHARS characters; below, trying all is as fast (measured).
 MAX_TRIED_PATTERNS = 32
 GRAM_CHARS = 4
-MAX_REMEMBERED_TEXTS = 8192
-MAX_REMEMBERED_CHARS = 1024
+MAX_REMEMBERED_TEXTS = 4096
+MAX_REMEMBERED_CHARS = 512
 TEXT_FIELDS = ("function", "module", "path", "package")
 PATH_FIELDS = frozenset({"path", "package"})
 NONE: dict[int, dict[str, int]] = {}
@@ -42,7 +42,7 @@ def matches_text(matcher: Matcher, text: str) -> bool:
     return _full_match(glob, text, matcher.field in PATH_FIELDS)
 
 
-def _full_match(glob: re.Pattern[bytes], text: str, path: bool) -> bool:
+def _full_match(glob: Glob, text: str, path: bool) -> bool:
     value = text.encode("utf-8", "replace")
     if glob.fullmatch(value):
         return True
@@ -53,7 +53,7 @@ class _Wild(NamedTuple):
     """A pattern that has to be tried; `fixed` is in every text that it matches. exact: and in no other text."""
 
     fixed: str
-    glob: re.Pattern[bytes]
+    glob: Glob
     bits: int
     exact: bool
 

@@ -188,3 +188,8 @@ def test_a_broken_rule_is_refused_with_its_place_and_reason(text, line, column, 
     with pytest.raises(RuleError, match=reason) as refused:
         StackRules(text)
     assert (refused.value.line, refused.value.column) == (line, column)
+
+
+def test_a_pattern_of_many_stars_ends_on_a_hostile_text():
+    assert compile_glob("*a*b*c*d*e*", path=False).fullmatch(b"abcd" * 5000) is None
+    assert compile_glob("**/*a*b*c*/**", path=True).fullmatch(b"abc" * 5000) is None
