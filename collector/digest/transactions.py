@@ -82,7 +82,7 @@ def normalise_transaction(event: Event, about: About, remarks: Remarks) -> None:
             for span in _replaced(cleaned):
                 remarks.substituted(("transaction",), "int", span, len(name))
             event.transaction = cleaned
-        info.source = "sanitized" if cleaned != name or info.source == "url" else None
+        info.source = "sanitized"
     if info.source is None:
         info.source = "unknown"
 

@@ -214,7 +214,15 @@ def test_identifiers_leave_the_names_of_transactions(name: str, source: str | No
     trace = {"trace_id": "a" * 32, "span_id": "b" * 16}
     event = {"type": "transaction", "transaction": name, "transaction_info": {"source": source},
              "start_timestamp": NOW - 2, "timestamp": NOW - 1, "contexts": {"trace": trace}}  # fmt: skip
-    assert normalise(event, About(EVENT_ID, 42, NOW, item="transaction"))["transaction"] == wanted
+    found = normalise(event, About(EVENT_ID, 42, NOW, item="transaction"))
+    assert found["transaction"] == wanted
+
+
+def test_a_name_that_looked_like_a_url_is_called_sanitized() -> None:
+    trace = {"trace_id": "a" * 32, "span_id": "b" * 16}
+    event = {"transaction": "/cart", "start_timestamp": NOW - 2, "timestamp": NOW - 1, "contexts": {"trace": trace}}
+    found = normalise(event, About(EVENT_ID, 42, NOW, item="transaction"))
+    assert found["transaction_info"] == {"source": "sanitized"}
 
 
 @pytest.mark.parametrize(
