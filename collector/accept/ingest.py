@@ -252,7 +252,7 @@ class Ingest:
             origin=received.origin,
             query=received.query,
             slug=received.slug,
-            skip=tuple(sorted(skip)),
+            skip=tuple(sorted(skip)) if skip else (),
         )
         if verdict is OPEN:
             return Admitted(record, body, event_id)

@@ -1,4 +1,10 @@
-"""Burst guard per client address: a token bucket each, for a bounded number of addresses."""
+"""Burst guard per client address: a token bucket each, for a bounded number of addresses.
+
+An IPv6 client owns a /64 and may send from any of its addresses, so that network is one client here.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv6Network
 
 from collector.machine.clock import Clock
 
@@ -19,6 +25,8 @@ class AddressGuard:
         if self._per_second is None:
             return 0.0
         now = self._clock.monotonic()
+        if ":" in address:
+            address = _network(address)
         left, at = self._tokens.pop(address, (self._burst, now))  # popped and put back: quiet ones drift to the front
         left = min(self._burst, left + (now - at) * self._per_second)
         wait = 0.0 if left >= 1.0 else (1.0 - left) / self._per_second
@@ -26,3 +34,11 @@ class AddressGuard:
             del self._tokens[next(iter(self._tokens))]
         self._tokens[address] = (left - 1.0 if not wait else left, now)
         return wait
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str) -> str:
+    try:
+        return str(IPv6Network(f"{address}/64", strict=False))
+    except ValueError:
+        return address

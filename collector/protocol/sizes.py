@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from collector.errors import ProtocolError
 from collector.model.envelope import Item
-from collector.protocol.kinds import ItemKind, item_count, kind_of, size_name
+from collector.protocol.kinds import ITEM_KINDS, ItemKind, item_count, kind_of, size_name
 from collector.protocol.limits import LimitSettings, too_large
+
+SPAN_CONTAINER = "application/vnd.sentry.items.span.v2+json"
+ONE_SPAN_CONTAINER = ITEM_KINDS["span"]._replace(group="span container", max_count=1)  # loose spans are counted apart
 
 
 def check_sizes(items: Sequence[Item], limits: LimitSettings) -> None:
@@ -17,6 +20,8 @@ def check_sizes(items: Sequence[Item], limits: LimitSettings) -> None:
         size = len(item.payload)
         if kind.max_bytes:
             _check_one(item, kind, size, limits)
+        if item.type == "span" and item.headers.get("content_type") == SPAN_CONTAINER:
+            kind = ONE_SPAN_CONTAINER
         if not kind.group:
             continue
         counts[kind.group] = counts.get(kind.group, 0) + 1

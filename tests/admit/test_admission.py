@@ -216,6 +216,14 @@ def test_an_address_that_asks_too_often_waits_and_others_do_not() -> None:
     desk.admission.check_address("198.51.100.7")
 
 
+def test_an_ipv6_client_is_its_64_bit_network() -> None:
+    guard = AddressGuard(1.0, 1, FakeClock())
+    assert guard.wait_seconds("2001:db8::1") == 0.0
+    assert guard.wait_seconds("2001:db8::ffff") > 0
+    assert guard.wait_seconds("2001:db8:0:1::1") == 0.0
+    assert guard.wait_seconds("no:address") == 0.0
+
+
 def test_addresses_in_memory_are_bounded_and_the_quiet_ones_go_first() -> None:
     guard = AddressGuard(1.0, 1, FakeClock())
     for number in range(MAX_ADDRESSES):

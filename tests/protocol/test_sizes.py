@@ -7,7 +7,7 @@ from collector.model.envelope import Item
 from collector.model.settings import Size
 from collector.protocol.kinds import ITEM_KINDS, counts_of, creates_event, is_known
 from collector.protocol.limits import LimitSettings
-from collector.protocol.sizes import check_sizes
+from collector.protocol.sizes import SPAN_CONTAINER, check_sizes
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -36,6 +36,7 @@ TOO_MUCH = {
     "logs on average": ([item("log", 5 * MIB, item_count=2)], "log", "max_log_bytes is 2 MiB"),
     "log container": ([item("log", 13 * MIB, item_count=100)], "log", "max_container_bytes is 12 MiB"),
     "26 spans": ([item("span")] * 26, "span", "max_spans_count is 25"),
+    "two span containers": ([item("span", content_type=SPAN_CONTAINER)] * 2, "span", "of the kind span container"),
     "profile": ([item("profile", 50 * MIB + 1)], "profile", "max_profile_bytes is 50 MiB"),
     "recording": ([item("replay_recording", 10 * MIB + 1)], "replay_recording", "max_replay_bytes is 10 MiB"),
     "buckets": ([item("metric_buckets", MIB + 1)], "metric_buckets", "max_metric_buckets_bytes is 1 MiB"),
@@ -60,7 +61,12 @@ def test_everything_at_its_limit_passes() -> None:
         item("check_in", 100 * KIB),
         item("log", 12 * MIB, item_count=6),
     ]
-    items += [*[item("span")] * 25, item("profile", 1), *[item("from_the_future", 10)] * 200]
+    items += [
+        *[item("span")] * 25,
+        item("span", content_type=SPAN_CONTAINER),
+        item("profile", 1),
+        *[item("from_the_future", 10)] * 200,
+    ]
     check_sizes(items, LimitSettings())
 
 
