@@ -4,7 +4,7 @@ Each is plain SQL over `events` and `items` (collector.query.views); they unpack
 issue or time where you can.
 """
 
-from collector.query.views import Column, View
+from collector.query.views import VIEWS, Column, View
 
 _WHERE_FROM = [
     Column("event_id", "VARCHAR", "the event it is part of"),
@@ -260,3 +260,5 @@ FORWARDED = View(
 
 DERIVED = [EXCEPTIONS, FRAMES, TAGS, TRANSACTIONS, SPANS, LOGS, SESSIONS, CHECK_INS, FEEDBACK, ATTACHMENTS, SEGMENTS,
            FORWARDED]  # fmt: skip
+
+ALL_VIEWS = [*VIEWS, *DERIVED]  # everything that can be asked, in the order of the README

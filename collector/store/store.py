@@ -47,6 +47,8 @@ DELTA_PAGE_ROWS = 50
 MAX_BACKLOG_COMMITS = 50  # deltas that wait in memory for SQLite before commits are refused
 SEAL_WAIT_SECONDS = 0.5
 SWEEP_SECONDS = 3600.0
+# What a row that breaks its own contract (no hash, an id that is not hex, a time that is infinite) makes of a plan.
+BAD_ROW = (ValueError, TypeError, LookupError, ArithmeticError)
 KEEP_COPY_SECONDS = 60.0  # the copy of the active file for queries takes as much disk as the file itself
 
 
@@ -58,6 +60,11 @@ class Committed(NamedTuple):
     summarised: int
     duplicates: int
     new_issues: list[NewIssue]
+
+    def plus(self, other: "Committed") -> "Committed":
+        """Both, one after the other."""
+        return Committed(other.position, self.stored + other.stored, self.summarised + other.summarised,
+                         self.duplicates + other.duplicates, self.new_issues + other.new_issues)  # fmt: skip
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -271,10 +278,11 @@ class Store:
                     self._quarantine.put_record(record.position, record.damaged, record.why)
             try:
                 one = self._commit_part(part)
-            except ValueError as error:
+            except BAD_ROW as error:
                 one = self._commit_cleaned(part, str(error))
-            done = Committed(one.position, done.stored + one.stored, done.summarised + one.summarised,
-                             done.duplicates + one.duplicates, done.new_issues + one.new_issues)  # fmt: skip
+            with suppress(Unavailable):  # outside the try above: the rows are durable, whatever a callback raises
+                self._drain_backlog()
+            done = done.plus(one)
         if self._segments.active.wal_bytes >= int(self._settings.checkpoint_bytes):
             with suppress(Unavailable):
                 self.checkpoint()
@@ -300,8 +308,6 @@ class Store:
         batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan),
                              plan.item_rows)  # fmt: skip
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
-        with suppress(Unavailable):
-            self._drain_backlog()
         return Committed(position, plan.delta.stored, plan.delta.summarised, plan.duplicates, plan.delta.new_issues)
 
     def _guarded(self, segment: Segment, work: Callable[[], None]) -> None:
@@ -352,15 +358,15 @@ class Store:
         """A value could not be written: clean texts; if that does not help, record by record, setting aside."""
         try:
             return self._commit_part([cleaned(record) for record in part])
-        except ValueError:
+        except BAD_ROW:
             done = Committed(self.position, 0, 0, 0, [])
             for record in part:
                 try:
-                    done = self._commit_part([cleaned(record)])
-                except ValueError as error:
+                    done = done.plus(self._commit_part([cleaned(record)]))
+                except BAD_ROW as error:
                     log.error("record cannot be stored", position=record.position, why=str(error), first=why)
                     self._quarantine.put_record(record.position, msgspec.msgpack.encode(record), str(error))
-                    done = self._commit_part([refused(record, self._clock.now())])
+                    done = done.plus(self._commit_part([refused(record, self._clock.now())]))
             return done
 
     # -- care ---------------------------------------------------------------------------------------------------------

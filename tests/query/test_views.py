@@ -8,12 +8,11 @@ import pytest
 
 from collector.query import adhoc
 from collector.query.adhoc import Limits, Sources
-from collector.query.derived import DERIVED
+from collector.query.derived import ALL_VIEWS as ALL
 from collector.query.settings import QuerySettings
-from collector.query.views import VIEWS, View
+from collector.query.views import View
 
 LIMITS = Limits.of(QuerySettings())
-ALL = [*VIEWS, *DERIVED]
 
 
 def rows(sources: Sources, sql: str) -> list[dict[str, Any]]:

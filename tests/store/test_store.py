@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,12 +178,13 @@ def test_callbacks_run_in_the_transaction_and_again_for_what_sqlite_missed(open_
     assert balance(again) == 2
 
 
-def test_a_failing_callback_leaves_the_delta_for_later(open_store: Opener) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyError])
+def test_a_failing_callback_leaves_the_delta_for_later(open_store: Opener, error: type[Exception]) -> None:
     def fail(cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
-        raise RuntimeError("planted")
+        raise error("planted")
 
     store = open_store(on_apply=[fail])
-    with pytest.raises(RuntimeError, match="planted"):
+    with pytest.raises(error, match="planted"):
         store.commit(records(1, 3))
     kill(store)
     again = open_store()
@@ -211,9 +213,15 @@ def test_a_text_that_cannot_be_written_does_not_take_its_neighbours_along(open_s
     assert store.position.seq == 3
 
 
-def test_a_record_that_cannot_be_stored_is_set_aside_and_counted(open_store: Opener) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"project_id": -5}, {"hashes": []}, {"event_id": "../x"}, {"timestamp": float("inf")}, {"frames": "{not json"}],
+    ids=str,
+)
+def test_a_record_that_cannot_be_stored_is_set_aside_and_counted(open_store: Opener, wrong: dict[str, Any]) -> None:
     store = open_store()
-    store.commit([record(1, event(1)), record(2, event(2, project_id=-5)), record(3, event(3))])
+    done = store.commit([record(1, event(1)), record(2, event(2, **wrong)), record(3, event(3))])
+    assert (done.stored, len(done.new_issues)) == (2, 1)
     status = store.status()
     assert status.ledger["stored"] == 2
     assert status.dropped == {"invalid:internal": 1}
