@@ -8,7 +8,7 @@ import msgspec
 from collector.digest.about import About, Invalid, Normalised
 from collector.digest.enrich import Enrichment
 from collector.digest.ids import hex_id, id_of, made_id
-from collector.digest.items import ITEM_RULES
+from collector.digest.items import ITEM_RULES, json_object
 from collector.digest.lazy import LazyEvent
 from collector.digest.normalise import Normaliser
 from collector.digest.places import Places
@@ -31,6 +31,7 @@ from collector.protocol.records import open_body
 from collector.protocol.reports import read_report
 
 EVENT_ITEMS = frozenset(("event", "feedback", "user_report_v2", "security", "raw_security"))
+REPLAY_PARTS = ("replay_recording", "replay_video")
 LEDGER_DOOR = "ledger"
 SECONDS_PER_DAY = 86400.0
 
@@ -109,6 +110,7 @@ class Record:
         self.sent_at = seconds_of(envelope.headers.get("sent_at")) if envelope.headers.get("sent_at") else None
         self.event_id = hex_id(received.event_id) or hex_id(envelope.headers.get("event_id"))
         self.has_event = False
+        self.replay_filter: str | None = None  # the parts of a replay share the fate of its event
 
     def item(self, index: int, item: Item) -> None:
         """One item becomes an event, an item row or an outcome: exactly one of them."""
@@ -192,9 +194,13 @@ class Record:
         )
 
     def _filter(self, item: Item, payload: bytes, about: About) -> str | None:
-        if item.type not in ("session", "sessions"):
-            return None
-        return self.stages.filters.match(msgspec.json.decode(payload), about.client_ip, "session")
+        filters = self.stages.filters
+        if item.type in ("session", "sessions"):
+            return filters.match(msgspec.json.decode(payload), about.client_ip, "session")
+        if item.type == "replay_event":
+            self.replay_filter = filters.match(json_object(payload, "invalid_replay"), about.client_ip)
+            return self.replay_filter
+        return self.replay_filter if item.type in REPLAY_PARTS else None
 
     def _client_report(self, item: Item) -> None:
         received = self.received

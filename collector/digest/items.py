@@ -22,13 +22,14 @@ CHECK_IN_STATUSES = frozenset(("ok", "error", "in_progress", "missed", "timeout"
 SESSION_STATUSES = frozenset(("ok", "exited", "crashed", "abnormal", "errored", "unhandled"))
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def json_object(payload: bytes, reason: str = "invalid_json") -> dict[str, Any]:
+    """The JSON object in a payload. Raises Invalid with `reason`."""
     try:
         value = read_lenient(payload)
     except (ValueError, RecursionError):
-        raise Invalid("invalid_json", "the item is not JSON") from None
+        raise Invalid(reason, "the item is not JSON") from None
     if not isinstance(value, dict):
-        raise Invalid("invalid_json", "the item is no JSON object")
+        raise Invalid(reason, "the item is no JSON object")
     return value
 
 
@@ -58,7 +59,7 @@ def _session_time(value: Any, about: About) -> float:
 
 def session(payload: bytes, about: About) -> bytes:
     """One update of one session."""
-    update = _object(payload)
+    update = json_object(payload)
     attributes = _attributes(update)
     if not isinstance(update.get("sid"), str):
         raise Invalid("payload", "the session has no id")
@@ -75,7 +76,7 @@ def session(payload: bytes, about: About) -> bytes:
 
 def sessions(payload: bytes, about: About) -> bytes:
     """Pre-aggregated sessions; buckets of another time are removed."""
-    update = _object(payload)
+    update = json_object(payload)
     _attributes(update)
     buckets = update.get("aggregates")
     if not isinstance(buckets, list):
@@ -97,7 +98,7 @@ def _in_time(bucket: dict[str, Any], about: About) -> bool:
 
 def check_in(payload: bytes, about: About) -> bytes:
     """One report of a monitored job."""
-    report = _object(payload)
+    report = json_object(payload)
     slug = report.get("monitor_slug")
     if not isinstance(slug, str) or not slug:
         raise Invalid("invalid_check_in", "the check-in names no monitor")
@@ -127,19 +128,11 @@ def _is_id(text: str) -> bool:
 
 def user_report(payload: bytes, about: About) -> bytes:
     """What a user wrote about an event; blanks at both ends are removed."""
-    report = _object(payload)
+    report = json_object(payload)
     for name in ("name", "email", "comments"):
         if isinstance(report.get(name), str):
             report[name] = report[name].strip()
     return msgspec.json.encode(report)
-
-
-def json_text(payload: bytes, about: About) -> bytes:
-    """Any JSON, made readable."""
-    try:
-        return msgspec.json.encode(read_lenient(payload))
-    except (ValueError, RecursionError):
-        raise Invalid("invalid_json", "the item is not JSON") from None
 
 
 ITEM_RULES: dict[str, Callable[[bytes, About], bytes]] = {

@@ -28,8 +28,8 @@ def digest(*items: tuple[dict[str, Any], bytes], header: dict[str, Any] | None =
     lines = [json.dumps({"event_id": EVENT_ID} if header is None else header).encode()]
     for head, payload in items:
         lines += [json.dumps({**head, "length": len(payload)}).encode(), payload]
-    head = Received("envelope", 42, NOW, **{"quantity": len(items), **received})
     rules = received.pop("rules", ProjectRules())
+    head = Received("envelope", 42, NOW, **{"quantity": len(items), **received})
     return Digester({42: rules}, DigestSettings(), LimitSettings()).digest(AT, head, b"\n".join(lines))
 
 
@@ -150,6 +150,15 @@ def test_a_filtered_event_is_counted_with_the_filters_name() -> None:
     body = b'{"event_id":"%s"}\n{"type":"event","length":%d}\n%s' % (EVENT_ID.encode(), len(payload), payload)
     digested = digester.digest(AT, Received("envelope", 42, NOW), body)
     assert [(o.ledger_key, o.category) for o in digested.outcomes] == [("filtered:error-message", "error")]
+
+
+def test_a_filtered_replay_takes_its_recording_along() -> None:
+    replay = {"type": "replay_event"}, json.dumps({"request": {"url": "http://localhost:1200"}}).encode()
+    recording = {"type": "replay_recording"}, b'{"segment_id":0}\n[]'
+    rules = ProjectRules(filters=FilterSettings(localhost=True))
+    digested = digest(replay, recording, rules=rules)
+    assert reasons(digested) == ["filtered:localhost", "filtered:localhost"]
+    assert digest(({"type": "replay_event"}, b"-")).outcomes[0].ledger_key == "invalid:invalid_replay"
 
 
 def test_a_security_report_becomes_an_event_of_its_own() -> None:
