@@ -55,7 +55,17 @@ class Case:
     @property
     def plain(self) -> bool:
         """One request, judged by the answer and by what was stored and counted."""
-        return "steps" not in self.raw and "forwarded" not in (self.raw.get("expect") or {})
+        return "steps" not in self.raw and self._forwarded in (None, 0)
+
+    @property
+    def listens(self) -> bool:
+        """An upstream has to listen, even if only to hear nothing."""
+        return self._forwarded is not None
+
+    @property
+    def _forwarded(self) -> Any:
+        expect = self.raw.get("expect")
+        return expect.get("forwarded") if isinstance(expect, dict) else None
 
 
 def load(path: Path) -> list[Case]:

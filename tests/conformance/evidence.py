@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from collector.serve import control_address
 from collector.store.payload import PayloadCodec, read_dictionaries
 from tests.conformance.client import Answer
 from tests.conformance.judge import Evidence, Stored
-from tests.helpers.running import Collector, wait_for
+from tests.helpers.running import Collector
 
 EVENTS_SQL = "SELECT project_id, 'event', NULL, enc, payload FROM events ORDER BY received_at"
 ITEMS_SQL = "SELECT project_id, kind, headers, enc, payload FROM items ORDER BY received_at"
 OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes"
 SNAPSHOT_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
+POLL_SECONDS = 0.2
 FLUSH_SECONDS = 1.2  # the front spools what it refused once a second
 
 
@@ -38,7 +39,7 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
 
     address = control_address(Path(config.data.dir))
     time.sleep(FLUSH_SECONDS)
-    wait_for(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
+    _wait(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
     with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
         for segment in sources.segments:
             for project_id, stored in _kept(segment):
@@ -51,8 +52,21 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
 def wait_ready(running: Collector, seconds: float) -> None:
     """Until the worker has reported: steps are about a collector at work, not about one that starts."""
     address = control_address(Path(load(running.config, os.environ).data.dir))
-    asked = lambda: ask(address, "status", None, ANSWER_SECONDS)["worker"]["heartbeat_age_seconds"]  # noqa: E731
-    wait_for(lambda: asked() is not None, seconds, "a working collector")
+    _wait(lambda: _age(address) is not None, seconds, "a working collector")
+
+
+def _age(address: str) -> float | None:
+    age: float | None = ask(address, "status", None, ANSWER_SECONDS)["worker"]["heartbeat_age_seconds"]
+    return age
+
+
+def _wait(claim: Callable[[], bool], seconds: float, what: str) -> None:
+    """Each question costs the collector something, so they are asked less often than a test's own."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(POLL_SECONDS)
 
 
 def _in_spool(address: str) -> int:

@@ -98,7 +98,8 @@ def grouped(plain: list[tuple[Case, Plan]]) -> list[Group]:
     """Cases whose collectors would be equal but for the project, each moved to a place of its own."""
     groups: dict[str, Group] = {}
     for case, made in plain:
-        group = groups.setdefault(json.dumps(made.tables, sort_keys=True), Group(made, []))
+        key = json.dumps([made.tables, case.listens], sort_keys=True)
+        group = groups.setdefault(key, Group(made, []))
         number = FIRST_PLACE + len(group.members)
         group.members.append((replace(case, place=Place(number, f"c0ffee00{number:024x}")), made))
     return list(groups.values())
@@ -125,12 +126,21 @@ def _shared(group: Group) -> tuple[list[tuple[Case, Json, Evidence]], dict[int, 
     """Send all requests; what was answered, and what every project kept. Raises whatever the collector fails with."""
     homes = [] if any(case.place == HOME for case, _ in group.members) else [project_table(Plan(), HOME)]
     projects = homes + [project_table(made, case.place) for case, made in group.members]
-    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        running = Collector(Path(folder), toml(group.plan.tables, projects))
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder, Upstream() as upstream:
+        tables = group.plan.tables
+        if group.members[0][0].listens:
+            tables = {**tables, "upstream": {"dsn": upstream.dsn, "mode": "events", "window": "1 s"}}
+        running = Collector(Path(folder), toml(tables, projects))
         try:
             running.start()
+            wait_ready(running, DRAIN_SECONDS)
             sent = [(case, *_send_plain(running, case)) for case, _ in group.members]
-            return sent, _evidence(running)
+            found = _evidence(running)
+            if "upstream" in tables:
+                time.sleep(QUIET_SECONDS)
+            for _, _, proof in sent:
+                proof.forwarded = upstream.arrived(True)  # of all members: each of them expects silence
+            return sent, found
         finally:
             running.close()
 
