@@ -17,11 +17,13 @@ NOTHING = About()
 class Facts:
     """One event under one set of rules. Stacks are read when first asked for."""
 
+    __slots__ = ("_items", "_stacks", "exceptions", "family", "reader", "view")
+
     def __init__(self, view: View, reader: StackReader) -> None:
         self.view = view
         self.reader = reader
         values = view.exception.values if view.exception else None
-        self.exceptions: list[ExceptionView] = [value for value in values or () if value is not None]
+        self.exceptions: list[ExceptionView] = [value for value in values if value is not None] if values else []
         self.family = family(view.platform)
         self._stacks: dict[int, Stack | None] = {}
         self._items: dict[str, list[Mapping[str, Any]]] = {}

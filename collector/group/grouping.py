@@ -123,7 +123,10 @@ def group(
     """
     settings = GROUPING_CONFIGS[config]
     rules = rules or no_rules()
-    facts = Facts(view, rules.reader(settings.rules, legacy=settings.legacy))
+    reader = rules.by_config.get(config)
+    if reader is None:
+        reader = rules.by_config[config] = rules.reader(settings.rules, legacy=settings.legacy)
+    facts = Facts(view, reader)
     rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
     key = None if rule else key_of(facts, config, transition)
     if key is not None and (known := recall(rules.recalled, facts, key)):

@@ -47,6 +47,7 @@ class StackRules:
         self.recalled: Known = Memo(MAX_RECALLED_BYTES)
         self._frames: Memo[Look] = Memo(MAX_FRAME_MEMO_BYTES)
         self._engines: dict[str, Engine] = {}
+        self.by_config: dict[str, StackReader] = {}  # a shorter way to `reader`
         self._readers: dict[tuple[str, bool], StackReader] = {}
 
     def on_top_of(self, built_in: str) -> Engine:

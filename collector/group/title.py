@@ -51,13 +51,14 @@ def blame(facts: Facts) -> Blame:
 
 def headline(facts: Facts, main: int | None, custom_title: str | None, blamed: Blame) -> Headline:
     """The headline of an event. main: id of its main exception. custom_title: from a fingerprint rule."""
+    if facts.exceptions and not custom_title:  # nearly all events
+        metadata = _error_metadata(facts, main, blamed)
+        return Headline("error", _error_title(metadata), culprit(facts, blamed), blamed.filename, metadata)
     kind = event_type(facts)
     metadata = _error_metadata(facts, main, blamed) if kind == "error" else _METADATA[kind](facts)
     if custom_title:
         title = truncated(custom_title, MAX_TITLE_CHARS)
         metadata["title"] = title
-    elif kind == "error":
-        title = _error_title(metadata)
     else:
         title = metadata.get("message") or _first_line(facts) or UNLABELED
     location = metadata.get("filename") or metadata.get("uri") or metadata.get("origin") or ""
