@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
@@ -143,6 +142,3 @@ def _status(sentence: str) -> int:
     if "time limit" in sentence:
         return 408
     return 413 if "memory limit" in sentence or "max_result_bytes" in sentence else 400
-
-
-Snapshotter = Callable[[Path], Snapshot]

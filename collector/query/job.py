@@ -19,13 +19,11 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """How it went. cut_by: the limit that truncated it. error: one sentence, "" when it went well; later: True when
-    trying again may help."""
+    """How it went. cut_by: the limit that truncated it. error: one sentence, "" when it went well."""
 
     rows: int = 0
     truncated: bool = False
     cut_by: str = ""
     error: str = ""
-    later: bool = False
     seconds: float = 0.0
     skipped: list[str] = []  # segments that could not be opened
