@@ -81,6 +81,11 @@ class Rollup:
 
     def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> bool:
         """`on_apply` callback of the store. Returns True when something can be sent at once."""
+        recent = not batch.replayed or self._wall() - batch.committed_at < MAX_REPLAYED_SECONDS
+        if not recent and not windows.counts(cursor).get("sent_events"):
+            # state.sqlite was lost and is computed again: its history was told, the ids of the last hour tell the rest
+            windows.count(cursor, "replayed_untold", len(batch.delta.occurrences))
+            return False
         urgent = False
         groups: dict[int, list[Occurrence]] = {}
         for occurrence in batch.delta.occurrences:
@@ -94,7 +99,7 @@ class Rollup:
                 groups.setdefault(occurrence.issue_id, []).append(occurrence)
         for issue_id, occurrences in groups.items():
             self._count(cursor, batch, issue_id, occurrences)
-        if not batch.replayed or self._wall() - batch.committed_at < MAX_REPLAYED_SECONDS:
+        if recent:
             self._report(cursor, batch)
         return urgent
 

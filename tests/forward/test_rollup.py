@@ -120,6 +120,31 @@ def test_lost_state_replayed_from_all_commits_sends_the_same_ids_again(make_edge
     assert again.net.counted == edge.net.counted == edge.ingested
 
 
+def test_history_of_a_lost_state_is_not_told_again(make_edge: MakeEdge) -> None:
+    edge, again = make_edge(), make_edge()
+    old = edge.commit([(1, edge.event(1)), (1, edge.event(1))], replayed=True)
+    edge.clock.advance(7200)
+    young = edge.commit([(1, edge.event(1))], replayed=True)
+    again.payloads = edge.payloads
+    again.clock.jump(edge.clock.now() - again.clock.now())
+    again.apply(old)
+    again.apply(young)
+    again.finish()
+    assert again.net.counted == 1
+    assert again.totals()["replayed_untold"] == 2
+
+
+def test_late_replay_into_a_state_that_knows_of_sent_events_is_told(make_edge: MakeEdge) -> None:
+    edge = make_edge()
+    edge.ingest(1)
+    edge.settle()
+    batch = edge.commit([(1, edge.event(1)), (2, edge.event(2))], rollback=True, replayed=True)
+    edge.clock.advance(7200)
+    edge.apply(batch)
+    edge.finish()
+    assert edge.net.counted == 3
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sums_are_exact_across_kills_at_random_moments(make_edge: MakeEdge, seed: int) -> None:
     edge = make_edge()
