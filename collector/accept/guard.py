@@ -202,11 +202,25 @@ _REFUSALS = {
 
 
 def guarded(settings: IngestSettings) -> type[Guarded]:
-    """A protocol class with these settings, for uvicorn's `http=`."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft != resource.RLIM_INFINITY and soft - SPARE_FILES < settings.max_connections:
-        settings = msgspec.structs.replace(settings, max_connections=max(64, soft - SPARE_FILES))
+    """A protocol class with these settings, for uvicorn's `http=`; fewer connections when files are limited."""
+    files = open_files(settings.max_connections + SPARE_FILES)
+    if files - SPARE_FILES < settings.max_connections:
+        settings = msgspec.structs.replace(settings, max_connections=max(64, files - SPARE_FILES))
     return type("GuardedHere", (Guarded,), {"settings": settings, "addresses": Counter()})
+
+
+def open_files(wanted: int) -> int:
+    """Raise this process's limit of open files towards `wanted` as far as the hard limit allows; what it is then.
+
+    Login shells still give 1,024, which 1,000 slow clients use up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
 
 
 def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float = 5.0) -> uvicorn.Config:

@@ -1,6 +1,8 @@
 """The guarded protocol against hostile and slow clients."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -265,3 +267,14 @@ def test_500_slow_clients_do_not_keep_others_out_and_are_all_gone() -> None:
             await asyncio.gather(*(hang_up(writer) for _, writer in slow))
 
     play(scene())
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_allowed_and_never_lowered() -> None:
+    script = (
+        "import resource; from collector.accept.guard import open_files, guarded\n"
+        "from collector.accept.settings import IngestSettings\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 700))\n"
+        "print(open_files(200), open_files(500), open_files(9000), guarded(IngestSettings()).settings.max_connections)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["300", "500", "700", "444"]
