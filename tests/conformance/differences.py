@@ -11,7 +11,6 @@ BY_DESIGN: dict[str, str] = {
 }
 
 OPEN: dict[str, str] = {
-    "rp-01": "inbound filters look at events, transactions and sessions, not yet at replays",
     **{
         f"up-{number:02}": "only events are forwarded as they are; other items stay here and meet no limit of upstream"
         for number in (2, 3, 4, 8, 9, 10, 11, 12, 13)
