@@ -8,6 +8,8 @@ Promise
 - Whatever upstream does, only this room's thread waits for it; the outbox stays within its bytes and age, and what is
   given up for that is counted and reported.
 
+- Check-ins and feedback pass as they came; in `events` mode everything does (items.py).
+
 `Forward` (room.py) is the door: `on_applied` in the store's transaction, `committed` after it, `run` as a loop of the
 supervisor, `status` from any thread.
 """

@@ -188,6 +188,7 @@ class HttpNet:
         self._watch = _Watch()
         self._connections = connections
         self._pools: dict[str, urllib3.PoolManager] = {}
+        self._proxies: dict[tuple[str, ...], str] = {}
         self._lock = threading.Lock()
         if settings.ca_file:
             _check_ca_file(settings.ca_file)
@@ -212,7 +213,7 @@ class HttpNet:
     def _exchange(self, request: Request) -> Answer:
         import urllib3
 
-        pool = self._pool_for(self._settings.proxy or _environment_proxy(request.url))
+        pool = self._pool_for(self._settings.proxy or self._proxy_of(request.url))
         response = pool.request(
             request.method,
             request.url,
@@ -257,6 +258,13 @@ class HttpNet:
             if size > limit:
                 return b"".join(parts)[:limit], True
         return b"".join(parts), False
+
+    def _proxy_of(self, url: str) -> str:
+        """Read from the environment once a host: looking through all variables costs as much as the request."""
+        host = tuple(urllib.parse.urlsplit(url)[:2])
+        if host not in self._proxies:
+            self._proxies[host] = _environment_proxy(url)
+        return self._proxies[host]
 
     def _pool_for(self, proxy: str) -> "urllib3.PoolManager":
         with self._lock:
