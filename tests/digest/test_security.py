@@ -44,7 +44,8 @@ def test_a_report_uri_report_has_everything_an_issue_needs() -> None:
 
 def test_a_reporting_api_report_means_the_same() -> None:
     body = {"documentURL": "https://a.example/cart", "effectiveDirective": "script-src", "statusCode": 200,
-            "violatedDirective": "script-src 'self'", "blockedURL": "http://evil.example/a.js", "lineNumber": 7}  # fmt: skip
+            "violatedDirective": "script-src 'self'", "blockedURL": "http://evil.example/a.js",
+            "lineNumber": 7}  # fmt: skip
     assert event({"type": "csp-violation", "body": body}) == event({"csp-report": REPORT})
 
 
