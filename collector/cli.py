@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from collector import __version__
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
+from collector.keep import Keep, add_keep
 from collector.tools import Tools, add_tools
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def query(args: argparse.Namespace) -> int:
 
     limits = Limits.of(config.query, args.limit, args.timeout)
     sql = sys.stdin.read() if args.sql == "-" else args.sql
-    _run_query(config, sql, limits, args.format, sys.stdout.buffer)
+    _run_query(config, sql, limits, args.format, sys.stdout.buffer, args.since)
     return DONE
 
 
@@ -156,9 +157,9 @@ def _all_rows(config: Config, sql: str, out: BinaryIO) -> None:
     _run_query(config, sql, Limits.of(config.query), "json", out)
 
 
-def _run_query(config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO) -> None:
+def _run_query(config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO, since: str | None = None) -> None:
     from collector.offline import query_sources
-    from collector.query.adhoc import run
+    from collector.query.adhoc import newer_than, run
 
     with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
         verdict = run(sql, sources, limits, format, out)
@@ -198,6 +199,7 @@ def parser() -> Parser:
     sub.add_argument("--limit", type=int, metavar="N", help="at most N rows, within query.max_rows")
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help="at most so long, within query.timeout")
     add_tools(add, Tools(_config, _all_rows))
+    add_keep(add, Keep(_config, _ask))
     return top
 
 

@@ -11,10 +11,12 @@ from typing import Any
 from collector.config import Config
 from collector.errors import Unavailable
 from collector.machine.disk import RealDisk
-from collector.query.adhoc import Sources, of_folder
+from collector.query.adhoc import Sources, of_snapshot
 from collector.spool.reader import SpoolReader
 from collector.status import Facts, compose
+from collector.store.care import of_folder_at_rest
 from collector.store.glance import glance
+from collector.store.snapshots import Snapshot
 
 PATIENCE_SECONDS = 15.0
 COUNT_RECORDS, COUNT_BYTES = 1000, 16 * 2**20
@@ -65,22 +67,32 @@ def offline_status(config: Config, why: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def query_sources(config: Config, ask_snapshot: AskSnapshot) -> Iterator[Sources]:
-    """The files to query: a running collector's snapshot, else the folder itself.
+def snapshot_of(config: Config, ask_snapshot: AskSnapshot) -> Iterator[tuple[Snapshot, Path]]:
+    """Files that hold everything and do not change, and a folder for temporary ones.
 
-    Raises Unavailable when a collector runs but its worker does not answer within PATIENCE_SECONDS.
+    A running collector's snapshot, else the folder itself. Raises Unavailable when there is no data folder, or a
+    collector runs but its worker does not answer within PATIENCE_SECONDS.
     """
     data = Path(config.data.dir)
     if not data.is_dir():
-        yield Sources([], None)
-        return
+        raise Unavailable(f"there is no data folder {data}")
     # Beside the data where we may write: a copy then is as private as the original. A read-only folder: the system's.
     beside = data / "tmp" if os.access(data / "tmp", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="query-", dir=beside) as copies:
-        yield _snapshot(ask_snapshot, copies) or of_folder(data, Path(copies))
+        yield _snapshot(ask_snapshot, copies) or of_folder_at_rest(data, Path(copies)), Path(copies)
 
 
-def _snapshot(ask_snapshot: AskSnapshot, copies: str) -> Sources | None:
+@contextlib.contextmanager
+def query_sources(config: Config, ask_snapshot: AskSnapshot) -> Iterator[Sources]:
+    """The files to query; none where nothing was ever stored. Raises as `snapshot_of`."""
+    if not Path(config.data.dir).is_dir():
+        yield Sources([], None)
+        return
+    with snapshot_of(config, ask_snapshot) as (snapshot, _):
+        yield of_snapshot(snapshot)
+
+
+def _snapshot(ask_snapshot: AskSnapshot, copies: str) -> Snapshot | None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -92,5 +104,5 @@ def _snapshot(ask_snapshot: AskSnapshot, copies: str) -> Sources | None:
                 raise
             time.sleep(0.1)  # the worker is being started again
             continue
-        segments = [*taken["sealed"], *([taken["active"]] if taken["active"] else [])]
-        return Sources([Path(path) for path in segments], Path(taken["state"]))
+        active = Path(taken["active"]) if taken["active"] else None
+        return Snapshot([Path(path) for path in taken["sealed"]], active, Path(taken["state"]))

@@ -44,6 +44,7 @@ class Collector:
 
     def __init__(self, folder: Path, config: str = PROJECT, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.data = folder / "data"
         self.config = folder / "collector.toml"
         self.config.write_text('[listen]\naddress = "127.0.0.1:0"\n' + config)

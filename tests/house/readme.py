@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from collector.cli import parser
-from collector.query.views import VIEWS
+from collector.query.derived import ALL_VIEWS
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -27,7 +27,7 @@ def commands() -> str:
 def views() -> str:
     """One table a view."""
     parts = []
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         rows = [f"**`{view.name}`**: {view.meaning}", "", "| column | type | meaning |", "|---|---|---|"]
         rows += [f"| `{c.name}` | {c.type} | {c.meaning.replace('|', chr(92) + '|')} |" for c in view.columns]
         parts.append("\n".join(rows))

@@ -1,0 +1,162 @@
+"""The commands that look after what is kept and what leaves: segments, verify, backup, export, forward and the like.
+
+Each works on a running collector (through a snapshot, without stopping it) and on a folder at rest alike.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from collector.config import Config
+from collector.model.settings import Duration
+
+if TYPE_CHECKING:
+    from collector.store.snapshots import Snapshot
+
+Loader = Callable[[argparse.Namespace], Config]
+Ask = Callable[[Config, str, Any, float], Any]
+SNAPSHOT_SECONDS = 120.0
+
+
+class Keep:
+    """The commands. `load` reads the configuration, `ask` puts a question to a running collector."""
+
+    def __init__(self, load: Loader, ask: Ask) -> None:
+        self.load = load
+        self.ask = ask
+
+    @contextlib.contextmanager
+    def _snapshot(self, args: argparse.Namespace) -> Iterator[tuple["Snapshot", Path]]:
+        """Consistent files of everything, and a folder for temporary ones."""
+        from collector.offline import snapshot_of
+
+        config = self.load(args)
+        with snapshot_of(config, lambda folder: self.ask(config, "snapshot", folder, SNAPSHOT_SECONDS)) as found:
+            yield found
+
+    def segments(self, args: argparse.Namespace) -> int:
+        """List the segment files, oldest first."""
+        with self._snapshot(args) as (snapshot, _):
+            files = [(path, "sealed") for path in snapshot.sealed]
+            files += [(snapshot.active, "active")] if snapshot.active else []
+            rows = [{"name": path.stem, "state": state, "bytes": path.stat().st_size} for path, state in files]
+        if args.json:
+            print(json.dumps(rows))
+        for row in [] if args.json else rows:
+            print(f"{row['name']:<14} {row['state']:<7} {row['bytes']:>14}")
+        return 0
+
+    def verify(self, args: argparse.Namespace) -> int:
+        """Check every segment and the state database; exit 1 when something is wrong."""
+        from collector.store.care import verify
+
+        with self._snapshot(args) as (snapshot, temporary):
+            findings = []
+            for finding in verify(snapshot, temporary, args.deep):
+                findings.append(finding._asdict())
+                if not args.json:
+                    print(f"{finding.what:<24} {finding.wrong or 'ok'}")
+        if args.json:
+            print(json.dumps(findings))
+        return 1 if any(finding["wrong"] for finding in findings) else 0
+
+    def snapshot(self, args: argparse.Namespace) -> int:
+        """Copy everything, consistent and live, into an empty folder."""
+        target = Path(args.folder)
+        if target.exists() and any(target.iterdir()):
+            print(f"collector: {target} is not empty", file=sys.stderr)
+            return 1
+        return self.backup(args)
+
+    def backup(self, args: argparse.Namespace) -> int:
+        """Bring a backup folder up to date: only segments that it has not are copied."""
+        from collector.store.care import backup
+
+        with self._snapshot(args) as (snapshot, _):
+            copied = backup(snapshot, Path(args.folder), getattr(args, "prune", False), _step(args))
+        _done(args, {"copied": copied}, f"{copied} segments copied to {args.folder}")
+        return 0
+
+    def restore(self, args: argparse.Namespace) -> int:
+        """Put a backup into an empty data folder; the collector must not run."""
+        from collector.machine.disk import RealDisk
+        from collector.store.care import restore
+
+        data = Path(self.load(args).data.dir)
+        disk = RealDisk()
+        disk.make_folder(data)
+        with disk.lock_folder(data):
+            restored = restore(Path(args.folder), data, _step(args))
+        _done(args, {"restored": restored}, f"{restored} segments restored into {data}")
+        return 0
+
+    def export(self, args: argparse.Namespace) -> int:
+        """Write views as Parquet files in folders by project and day."""
+        from collector.query.adhoc import of_snapshot
+        from collector.query.export import TIME_OF, export_parquet
+
+        since = time.time() - float(Duration(args.since)) if args.since else 0.0
+        rows = {}
+        with self._snapshot(args) as (snapshot, _):
+            for view in TIME_OF:
+                rows[view] = export_parquet(of_snapshot(snapshot), Path(args.folder), view, since, not args.no_payload)
+        _done(args, rows, ", ".join(f"{count} {view}" for view, count in rows.items()) + f" written to {args.folder}")
+        return 0
+
+    def forward(self, args: argparse.Namespace) -> int:
+        """Show what waits for upstream: its state, or with --dry-run what would be sent now."""
+        config = self.load(args)
+        if args.dry_run:
+            from collector.forward.preview import preview
+
+            state = Path(config.data.dir) / "state.sqlite"
+            window = float(config.upstream.window)
+            print(json.dumps(preview(state, window, time.time()), indent=2))
+            return 0
+        found = self.ask(config, "status", None, 10.0)["forward"]
+        print(json.dumps(found, indent=2) if found else "nothing is forwarded: upstream.dsn is not set")
+        return 0
+
+
+def _step(args: argparse.Namespace) -> Callable[[str], None]:
+    """Progress: one line that is overwritten on a terminal, plain lines otherwise, nothing for scripts."""
+    if args.json:
+        return lambda name: None
+    if sys.stderr.isatty():
+        return lambda name: print(f"\r\x1b[K{name}", end="", file=sys.stderr, flush=True)
+    return lambda name: print(name, file=sys.stderr)
+
+
+def _done(args: argparse.Namespace, result: dict[str, Any], sentence: str) -> None:
+    if not args.json and sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    print(json.dumps(result) if args.json else sentence)
+
+
+def add_keep(add: Callable[..., argparse.ArgumentParser], keep: Keep) -> None:
+    """Add the commands to the command line."""
+    sub = add("segments", keep.segments)
+    sub.add_argument("--json", action="store_true", help="machine-readable")
+    sub = add("verify", keep.verify)
+    sub.add_argument("--json", action="store_true", help="machine-readable")
+    sub.add_argument("--deep", action="store_true", help="also unpack every payload")
+    for name, run in (("snapshot", keep.snapshot), ("backup", keep.backup), ("restore", keep.restore)):
+        sub = add(name, run)
+        sub.add_argument("folder", metavar="DIR")
+        if name == "backup":
+            sub.add_argument("--prune", action="store_true", help="also remove what retention removed")
+        sub.add_argument("--json", action="store_true", help="machine-readable")
+    sub = add("forward", keep.forward)
+    sub.add_argument("action", nargs="?", choices=("status",), default="status")
+    sub.add_argument("--dry-run", action="store_true", help="print what would be sent now, send nothing")
+    sub = add("export", keep.export)
+    sub.add_argument("folder", metavar="DIR")
+    sub.add_argument("--to", choices=("parquet",), default="parquet", help="format")
+    sub.add_argument("--since", metavar="AGE", help='only the last AGE, such as "7 d"')
+    sub.add_argument("--no-payload", action="store_true", help="typed columns only")
+    sub.add_argument("--json", action="store_true", help="machine-readable")
