@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -15,6 +16,7 @@ from collector import __version__
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
 from collector.keep import Keep, add_keep
+from collector.model.settings import Duration
 from collector.tools import Tools, add_tools
 
 if TYPE_CHECKING:
@@ -151,17 +153,29 @@ def query(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _age(text: str) -> str:
+    try:
+        Duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _all_rows(config: Config, sql: str, out: BinaryIO) -> None:
     from collector.query.adhoc import Limits
 
     _run_query(config, sql, Limits.of(config.query), "json", out)
 
 
-def _run_query(config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO, since: str | None = None) -> None:
+def _run_query(
+    config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO, since: str | None = None
+) -> None:
     from collector.offline import query_sources
     from collector.query.adhoc import newer_than, run
 
     with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
+        if since:
+            sources = newer_than(sources, time.time() - float(Duration(since)))
         verdict = run(sql, sources, limits, format, out)
     out.flush()
     if verdict.truncated:
@@ -197,6 +211,7 @@ def parser() -> Parser:
     sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
     sub.add_argument("--format", choices=("table", "json", "ndjson", "csv", "parquet"), default="table")
     sub.add_argument("--limit", type=int, metavar="N", help="at most N rows, within query.max_rows")
+    sub.add_argument("--since", metavar="AGE", type=_age, help='leave out segments older than AGE, such as "2 d"')
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help="at most so long, within query.timeout")
     add_tools(add, Tools(_config, _all_rows))
     add_keep(add, Keep(_config, _ask))

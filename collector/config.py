@@ -123,10 +123,15 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | 
             mistakes.extend(check(config))
     if config is None or mistakes:
         raise ConfigError(mistakes)
-    if not Path(config.data.dir).is_absolute():
-        data = DataSettings(dir=str((path.parent / config.data.dir).resolve()))
-        config = msgspec.structs.replace(config, data=data)
-    return config
+    # Paths are relative to the file that names them, wherever the command runs.
+    replace, folder = msgspec.structs.replace, path.parent
+    data = replace(config.data, dir=str((folder / config.data.dir).resolve()))
+    digest, upstream = config.digest, config.upstream
+    if digest.geo_database:
+        digest = replace(digest, geo_database=str((folder / digest.geo_database).resolve()))
+    if upstream.ca_file:
+        upstream = replace(upstream, ca_file=str((folder / upstream.ca_file).resolve()))
+    return replace(config, data=data, digest=digest, upstream=upstream)
 
 
 def _read_secret_files(kind: type[Settings], values: Any, folder: Path, path: str, mistakes: list[str]) -> None:
