@@ -6,6 +6,7 @@ from pathlib import Path
 
 from collector.cli import parser
 from collector.query.derived import ALL_VIEWS
+from tests.conformance.differences import BY_DESIGN, OPEN
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -34,7 +35,14 @@ def views() -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"commands": commands, "views": views}
+def differences() -> str:
+    """One row a case of the protocol that we answer differently, by design or not yet."""
+    rows = ["| case | how it is here |", "|---|---|"]
+    rows += [f"| {case_id} | {reason} |" for case_id, reason in (BY_DESIGN | OPEN).items()]
+    return "\n".join(rows)
+
+
+PARTS = {"commands": commands, "views": views, "differences": differences}
 
 
 def part(text: str, name: str) -> str:
