@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
         heading("3. issues, and SQL over the full events")
         query("SELECT short_id, title, culprit, count, users FROM issues ORDER BY count DESC")
         query(
-            "SELECT tags->>'tenant' AS tenant, count(*) AS errors FROM events GROUP BY tenant ORDER BY errors DESC, tenant"
+            "SELECT tags->>'tenant' AS tenant, count(*) AS errors FROM events GROUP BY tenant ORDER BY tenant"
         )
         heading(f"4. what kent received: first events at once, one summary per issue and window of {WINDOW_SECONDS} s")
 
