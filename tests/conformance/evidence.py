@@ -38,8 +38,9 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
         return found.setdefault(project_id, Evidence(Answer(None)))
 
     address = control_address(Path(config.data.dir))
-    time.sleep(FLUSH_SECONDS)
-    _wait(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
+    if running.process is not None:
+        time.sleep(FLUSH_SECONDS)
+        _wait(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
     with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
         for segment in sources.segments:
             for project_id, stored in _kept(segment):

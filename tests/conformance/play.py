@@ -6,6 +6,7 @@ steps, signals or an upstream have a collector and an upstream of their own.
 """
 
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ FIRST_PLACE = 1000
 DRAIN_SECONDS = 60.0
 QUIET_SECONDS = 1.5  # how long nothing may come before "nothing was forwarded" is believed
 STEP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 AT_ONCE = 4  # collectors of their own; they mostly wait
 
 
@@ -228,11 +230,18 @@ class _Step:
             for _ in range(int(self.step.get("repeat") or 1)):
                 answer = exchange(self.running.address, self.step["request"])
         if "signal" in self.step:
-            if self.step["signal"] != "SIGTERM":
-                raise judge.Unknown(f"signal {self.step['signal']}")
-            self.running.stop()
+            self._signal(str(self.step["signal"]))
         found = self._forwarding() + self._counting()
         return found + judge.judge(self.expect, self._proof(answer))
+
+    def _signal(self, name: str) -> None:
+        """The collector ends; what is asked afterwards is asked of its files."""
+        if name not in ("SIGTERM", "SIGINT"):
+            raise judge.Unknown(f"signal {name}")
+        assert self.running.process
+        self.running.process.send_signal(getattr(signal, name))
+        self.running.process.wait(STOP_SECONDS)
+        self.running.close()
 
     def _proof(self, answer: Answer) -> Evidence:
         wants = {"stored", "stored_items", "event", "outcomes", "outcomes_contains", "stored_logs", "log"}

@@ -120,6 +120,26 @@ def loaded_case(**fields: Any) -> Any:
     return _case(case(**fields), 0)
 
 
+@pytest.mark.parametrize(
+    ("config", "missing"),
+    [
+        ({"http": {"forward": False}, "spool": {"envelopes": {"path": "{TMP}/x"}}, "warm": True}, []),
+        ({"project": {"quotas": [{"id": "q", "limit": 0, "groupBy": {}}]}}, ["config.project.quotas.groupBy"]),
+        ({"mode": "static"}, ["config.mode static"]),
+    ],
+)
+def test_what_cannot_be_translated_is_named(config: dict[str, Any], missing: list[str]) -> None:
+    assert plan(loaded_case(config=config)).missing == missing
+
+
+def test_a_quota_for_the_numbered_key_of_the_cases_is_for_the_key_of_the_place() -> None:
+    quota = {"id": "q", "limit": 1, "window": 60, "scope": "key", "scopeId": "7", "reasonCode": "r"}
+    table = project_table(plan(loaded_case(config={"project": {"quotas": [quota]}})), THERE)
+    assert table["quota"] == [
+        {"id": "q", "limit": 1, "window": "60 s", "scope": "key", "scope_id": THERE.key, "reason_code": "r"}
+    ]
+
+
 def test_cases_share_a_collector_exactly_when_its_own_tables_are_equal() -> None:
     cases = [
         loaded_case(id="a"),

@@ -112,8 +112,23 @@ def _health(made: Plan, health: Json) -> None:
             made.put("ingest", "max_memory_bytes", f"{value} B")
         elif key == "max_memory_percent":  # of the machine's memory; ours counts bytes of its own process
             made.put("ingest", "max_memory_bytes", f"{max(1, int(float(value) * MACHINE_BYTES))} B")
-        else:
+        elif key not in ("refresh_interval_ms", "probe_timeout_ms", "memory_stat_refresh_frequency_ms"):
             made.missing.append(f"config.health.{key}")
+
+
+def _spool(made: Plan, spool: Json) -> None:
+    """Ours is always on disk; only its size says something."""
+    for key, value in (spool.get("envelopes") or spool).items():
+        if key == "max_disk_size":
+            made.put("spool", "max_spool_bytes", _size(value))
+        elif key not in ("path", "envelopes", "batch_size_bytes", "partitions"):
+            made.missing.append(f"config.spool.{key}")
+
+
+def _http(made: Plan, http: Json) -> None:
+    """Ours is no proxy, retries by itself, and has its own time limits."""
+    known = ("forward", "retry_delay", "timeout", "connection_timeout", "max_retry_interval", "outage_grace_period")
+    made.missing.extend(f"config.http.{key}" for key in http if key not in known)
 
 
 def _mode(made: Plan, mode: Any) -> None:
@@ -187,6 +202,8 @@ SECTIONS: dict[str, Callable[[Plan, Any], None]] = {
     "limits": _limits,
     "routing": _routing,
     "health": _health,
+    "spool": _spool,
+    "http": _http,
     "mode": _mode,
     "upstream": _upstream,
     "outcomes": _nothing,
