@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -104,9 +105,7 @@ def dsn(args: argparse.Namespace) -> int:
 
 
 def _address(config: Config) -> str:
-    """The address in use: a running collector knows the port that 0 stands for."""
-    if not config.listen.address.endswith(":0"):
-        return config.listen.address
+    """The address in use: a running collector knows its own, which port 0 or `serve --address` may have changed."""
     try:
         document = _ask(config, "status", None, 5.0)
     except Unavailable:
@@ -249,6 +248,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        print(f"collector: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return INTERNAL
+    except Exception:  # the command's door: Python's own exit code 1 would say "the answer is no"
+        traceback.print_exc()
+        return INTERNAL
     return code
 
 

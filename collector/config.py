@@ -4,6 +4,8 @@ Sources, later ones win: defaults, the TOML file, `<key>_file` beside a secret, 
 the command line. `load` either returns a usable Config or raises ConfigError with every mistake at once.
 """
 
+import copy
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -118,9 +120,11 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | 
         table, _, key = dotted.partition(".")
         values.setdefault(table, {})[key] = value
     config = fill(Config, values, "", mistakes)
-    if config is not None:
+    checked = config or fill(Config, _without(values, mistakes), "", [])
+    mistakes.extend(_repeated(values))
+    if checked is not None:
         for check in CHECKS:
-            mistakes.extend(check(config))
+            mistakes.extend(check(checked))
     if config is None or mistakes:
         raise ConfigError(mistakes)
     # Paths are relative to the file that names them, wherever the command runs.
@@ -181,11 +185,35 @@ def _environ_value(kind: Any, text: str, name: str, mistakes: list[str]) -> Any:
         return None
 
 
-def _check_projects(config: Config) -> Iterator[str]:
+def _without(values: dict[str, Any], mistakes: list[str]) -> dict[str, Any]:
+    """The values that are right so far, so that the checks beyond types are made in the same go."""
+    rest = copy.deepcopy(values)
+    for mistake in mistakes:
+        *path, last = (
+            int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", mistake.split(": ")[0])
+        )
+        table: Any = rest
+        for part in path:
+            known = isinstance(table, dict) or (isinstance(table, list) and isinstance(part, int))
+            table = table[part] if known and part in (table if isinstance(table, dict) else range(len(table))) else None
+        if isinstance(table, dict):
+            table.pop(last, None)
+        elif isinstance(table, list) and isinstance(last, int) and last < len(table):
+            table[last] = {}  # its place stays, so that the others keep their numbers
+    if isinstance(rest.get("project"), list):
+        needed = {key: EXAMPLES[key] for key in ("id", "slug", "keys")}
+        rest["project"] = [{**needed, **row} for row in rest["project"]]
+    return rest
+
+
+def _repeated(values: dict[str, Any]) -> Iterator[str]:
+    rows = values.get("project")
     for name in ("id", "slug"):
-        seen: set[Any] = set()
-        for index, project in enumerate(config.project):
-            value = getattr(project, name)
+        seen: set[str | int] = set()
+        for index, row in enumerate(rows if isinstance(rows, list) else []):
+            value = row.get(name) if isinstance(row, dict) else None
+            if not isinstance(value, str | int):
+                continue
             if value in seen:
                 yield f"project[{index}].{name}: {value!r} is used by another project too"
             seen.add(value)
@@ -234,7 +262,7 @@ def _mistake_of(place: str, build: Callable[[], object]) -> Iterator[str]:
         yield f"{place}: {error}"
 
 
-CHECKS: list[Check] = [_check_projects, _check_listen, _check_rules, _check_upstream]
+CHECKS: list[Check] = [_check_listen, _check_rules, _check_upstream]
 
 
 def example() -> str:

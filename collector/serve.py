@@ -37,7 +37,7 @@ from collector.machine.link import AsyncLink
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
 from collector.spool.writer import SpoolWriter
-from collector.status import Facts, compose
+from collector.status import MAX_BEAT_AGE_SECONDS, Facts, compose
 from collector.web.app import build_web
 
 FLUSH_EVERY_SECONDS = 1.0
@@ -164,7 +164,7 @@ class Front:
             Facts(
                 config=self.config,
                 beat=beat,
-                beat_age_seconds=None if self.beat_at is None else self.clock.monotonic() - self.beat_at,
+                beat_age_seconds=self.beat_age_seconds(),
                 front_pid=os.getpid(),
                 worker_pid=self.worker.pid,
                 worker_restarts=self.worker.restarts,
@@ -183,7 +183,17 @@ class Front:
         """Questions of the command line, over the Unix socket."""
         if kind == "status":
             return await self.status()
-        return await self.worker.link.call(kind, body, timeout_seconds=60.0)
+        asking = asyncio.ensure_future(self.worker.link.call(kind, body, timeout_seconds=60.0))
+        while not (await asyncio.wait({asking}, timeout=1.0))[0]:
+            age = self.beat_age_seconds() or 0.0
+            if age > MAX_BEAT_AGE_SECONDS:  # a copy may take long, but a worker that is busy still beats
+                asking.cancel()
+                raise Unavailable(f"worker: it has not reported for {age:.0f} s")
+        return asking.result()
+
+    def beat_age_seconds(self) -> float | None:
+        """Since the worker's last sign of life; None before the first."""
+        return None if self.beat_at is None else self.clock.monotonic() - self.beat_at
 
     async def flush_refusals(self) -> None:
         """Spool what was refused since the last time, so that the ledger takes the same exact path as events."""
@@ -268,6 +278,7 @@ class Front:
         await self.flush_refusals()
         await self.keep_admission()
         control.close()
+        (self.folder / CONTROL_SOCKET).unlink(missing_ok=True)
         in_time = await self.worker.stop(worker, self.config.process.shutdown_timeout)
         if not in_time:
             log.warning("the worker did not finish in time; its batch will be digested again at the next start")
@@ -282,7 +293,9 @@ class Front:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await AsyncLink(self.on_control).run(reader, writer)
 
-        return await asyncio.start_unix_server(serve, path=control_address(self.folder))
+        server = await asyncio.start_unix_server(serve, path=control_address(self.folder))
+        path.chmod(0o600)
+        return server
 
 
 def control_address(folder: Path) -> str:

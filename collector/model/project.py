@@ -1,7 +1,8 @@
 """One project as every room knows it; rooms add their own tables in config.ProjectConfig."""
 
 import re
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,13 +27,21 @@ class ProjectSettings(Settings):
     )
     issue_burst: Annotated[int, Help("events an issue may keep at once before issue_rate counts")] = 100
 
+    @classmethod
+    def flaws(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Slug, keys and burst against their forms."""
+        slug, keys, burst = values.get("slug", "a"), values.get("keys"), values.get("issue_burst", 1)
+        if not SLUG_FORM.fullmatch(slug):
+            yield f"slug: {slug!r} should be lower-case letters, digits, - and _, at most 50"
+        if keys is not None and not keys:
+            yield "keys: should hold at least one public key of 32 hex digits"
+        for name in ("keys", "disabled_keys"):
+            for key in values.get(name) or []:
+                if not KEY_FORM.fullmatch(key):
+                    yield f"{name}: {key!r} should be 32 hex digits"
+        if burst < 1:
+            yield f"issue_burst: {burst} should be at least 1"
+
     def __post_init__(self) -> None:
-        if not SLUG_FORM.fullmatch(self.slug):
-            raise ValueError(f"slug {self.slug!r} should be lower-case letters, digits, - and _, at most 50")
-        if not self.keys:
-            raise ValueError("keys should hold at least one public key of 32 hex digits")
-        for key in [*self.keys, *self.disabled_keys]:
-            if not KEY_FORM.fullmatch(key):
-                raise ValueError(f"keys: {key!r} should be 32 hex digits")
-        if self.issue_burst < 1:
-            raise ValueError(f"issue_burst: {self.issue_burst} should be at least 1")
+        if found := list(self.flaws(msgspec.structs.asdict(self))):
+            raise ValueError("; ".join(found))

@@ -5,6 +5,7 @@ is `Annotated[T, Help("one line")]`; sizes, durations and rates are the typed st
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
     class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """Base of every settings struct: keyword only, immutable, unknown keys are errors."""
 
+        @classmethod
+        def flaws(cls, values: Mapping[str, Any]) -> Iterator[str]:
+            """What is wrong beyond types in the fields given, as "field: sentence"; others may be missing."""
+            yield from ()
+
 else:
 
     class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Base of every settings struct: keyword only, immutable, unknown keys are errors."""
+
+        @classmethod
+        def flaws(cls, values: Mapping[str, Any]) -> Iterator[str]:
+            """What is wrong beyond types in the fields given, as "field: sentence"; others may be missing."""
+            yield from ()
 
 
 def Help(text: str) -> msgspec.Meta:

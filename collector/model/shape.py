@@ -71,6 +71,7 @@ def fill(kind: type[S], values: object, path: str, mistakes: Mistakes) -> S | No
                 filled[field.name] = value
         elif field.required:
             mistakes.append(f"{here}: is missing; it should be {_kind_name(bare(field.type))}")
+    mistakes.extend(_join(path, flaw) for flaw in kind.flaws(filled))
     if len(mistakes) > before:
         return None
     try:

@@ -111,3 +111,41 @@ def test_check_exits_78_and_prints_all(tmp_path: Path) -> None:
 def test_wrong_usage_exits_64() -> None:
     done = subprocess.run([sys.executable, "-m", "collector.cli", "frobnicate"], capture_output=True, text=True)
     assert done.returncode == 64
+
+
+def test_mistakes_beyond_types_are_listed_in_the_same_go(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        '[listen]\naddress = "nowhere"\n[upstream]\nwindow = "5 parsecs"\ndsn = "nonsense"\n'
+        '[[project]]\nid = "x"\nslug = "A B"\nkeys = ["zz", "yy"]\n'
+        '[[project]]\nid = 7\nslug = "b"\nkeys = []\n[[project]]\nid = 7\nslug = "b"\n',
+    )
+    assert sorted(line.split(":")[0] for line in found) == [
+        "listen.address",
+        "project[0].id",
+        "project[0].keys",
+        "project[0].keys",
+        "project[0].slug",
+        "project[1].keys",
+        "project[2].id",
+        "project[2].keys",
+        "project[2].slug",
+        "upstream.dsn",
+        "upstream.window",
+    ]
+
+
+def test_what_is_no_table_is_named_and_the_rest_is_checked(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, 'listen = 5\nproject = ["x", 5]\n[upstream]\ndsn = "nonsense"\n')
+    assert [line.split(":")[0] for line in found] == ["listen", "project[0]", "project[1]", "upstream.dsn"]
+
+
+def test_an_unforeseen_failure_of_a_command_exits_70(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    done = subprocess.run(
+        [sys.executable, "-m", "collector.cli", "dsn", "--config", str(path), "--data-dir", "/proc/nowhere"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (70, "")
+    assert "/proc/nowhere" in done.stderr and "Traceback" not in done.stderr
