@@ -1,6 +1,7 @@
 """One spool record through the stages: open, normalise, filter, scrub, group, row."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from collector.digest.lazy import LazyEvent
 from collector.digest.normalise import Normaliser
 from collector.digest.places import Places
 from collector.digest.project import ProjectRules, Stages
+from collector.digest.records import CHECKS, sift
 from collector.digest.row import RowView, event_row
 from collector.digest.security import event_of_report
 from collector.digest.settings import DigestSettings
@@ -35,7 +37,15 @@ REPLAY_PARTS = ("replay_recording", "replay_video")
 LEDGER_DOOR = "ledger"
 SECONDS_PER_DAY = 86400.0
 
+# Project id and hashes: whether one of them belongs to an issue.
+Knows = Callable[[int, list[str]], bool]
+
 _LEDGER = msgspec.msgpack.Decoder(list[Outcome])
+
+
+def knows_nothing(_: int, __: list[str]) -> bool:
+    """Without a store: every event may be the first of its issue."""
+    return False
 
 
 def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clock | None = None) -> Enrichment:
@@ -47,7 +57,10 @@ def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clo
 
 
 class Digester:
-    """Turns spool records into rows and outcomes. One per worker; not safe to share between threads."""
+    """Turns spool records into rows and outcomes. One per worker; not safe to share between threads.
+
+    knows: asks the store, so that hashes of an older grouping configuration cost events of new issues only.
+    """
 
     def __init__(
         self,
@@ -55,11 +68,12 @@ class Digester:
         settings: DigestSettings,
         limits: LimitSettings,
         enrichment: Enrichment | None = None,
+        knows: Knows = knows_nothing,
     ) -> None:
         self.settings = settings
         self._limits = limits
         self.normaliser = Normaliser(enrichment or enrichment_of(settings))
-        self._stages = {project_id: Stages(rules) for project_id, rules in projects.items()}
+        self._stages = {project_id: Stages(rules, partial(knows, project_id)) for project_id, rules in projects.items()}
         self._other = Stages(ProjectRules())
 
     def digest(self, position: Position, received: Received, body: bytes) -> Digested:
@@ -166,10 +180,13 @@ class Record:
         return event_row(view, payload, about.project_id, about.event_id, self.stages.group(view))
 
     def _other(self, index: int, item: Item) -> None:
-        received, payload = self.received, bytes(item.payload)
+        payload = bytes(item.payload)
         if item.type == "attachment" and not self.event_id:
             raise Invalid("invalid_event_id", "an attachment without an event")
         about = self._about(index, item, self.event_id or made_id(self.digested.position, index))
+        if item.type in CHECKS:
+            self._records(item, about)
+            return
         if item.type == "transaction":
             normalised = self.digester.normaliser.normalise(payload, about)
             reason = self.stages.filters.match(LazyEvent(normalised.event), about.client_ip)
@@ -181,17 +198,30 @@ class Record:
         if reason is not None:
             self._drop(item, FILTERED, reason)
             return
+        self._keep(item, payload)
+
+    def _keep(self, item: Item, payload: bytes) -> None:
         headers = msgspec.json.encode(item.headers).decode()
-        self.digested.items.append(
-            ItemRow(
-                received.project_id,
-                item.type,
-                received.received_at,
-                self.event_id,
-                headers,
-                self.stages.scrub_item(payload, item),
-            )
+        at, project_id = self.received.received_at, self.received.project_id
+        scrubbed = self.stages.scrub_item(payload, item)
+        self.digested.items.append(ItemRow(project_id, item.type, at, self.event_id, headers, scrubbed))
+
+    def _records(self, item: Item, about: About) -> None:
+        """Logs or spans: each record has a fate of its own; the item is one of the ledger's, kept or dropped."""
+        filters = self.stages.filters
+        records = sift(
+            item,
+            about,
+            lambda record: filters.match(record, about.client_ip, item.type),
+            self.digester.normaliser.enrichment.browser,
         )
+        if records.kept or not records.dropped:
+            self._keep(Item(item.type, records.headers, records.payload), records.payload)
+        counted = 0 if records.kept else 1
+        for (outcome, reason), counts in records.dropped.items():
+            for category, quantity in counts:
+                self._count(outcome, reason, category, quantity, counted)
+                counted = 0
 
     def _filter(self, item: Item, payload: bytes, about: About) -> str | None:
         filters = self.stages.filters
@@ -213,20 +243,13 @@ class Record:
 
     def _drop(self, item: Item, outcome: str, reason: str) -> None:
         """Count an item that is not kept, under each of its categories; it stands for one ledger item."""
-        received = self.received
         for place, (category, quantity) in enumerate(counts_of(item)):
-            self.digested.outcomes.append(
-                Outcome(
-                    received.project_id,
-                    outcome,
-                    reason,
-                    category,
-                    quantity,
-                    received.received_at,
-                    0 if place else 1,
-                    received.public_key,
-                )
-            )
+            self._count(outcome, reason, category, quantity, 0 if place else 1)
+
+    def _count(self, outcome: str, reason: str, category: str, quantity: int, items: int) -> None:
+        received = self.received
+        at, key = received.received_at, received.public_key
+        self.digested.outcomes.append(Outcome(received.project_id, outcome, reason, category, quantity, at, items, key))
 
 
 def _quantity(digested: Digested) -> int:

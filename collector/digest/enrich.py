@@ -46,6 +46,16 @@ class Enrichment:
         if self._locate is not None and user is not None and user.ip_address and user.geo is None:
             user.geo = self._locate(user.ip_address)
 
+    def browser(self, user_agent: str) -> tuple[str, str] | None:
+        """Name and version ("" when unknown) of the browser behind a user agent."""
+        if len(user_agent) > MAX_AGENT_CHARS:
+            return None
+        for name, raw in self._contexts((user_agent, "", "", "", "")):
+            if name == "browser":
+                found = msgspec.json.decode(raw)
+                return found["name"], found.get("version") or ""
+        return None
+
     def _contexts(self, agent: Agent) -> tuple[tuple[str, Raw], ...]:
         found = self._agents.get(agent)
         if found is None:

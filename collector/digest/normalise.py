@@ -47,7 +47,7 @@ class Normaliser:
     """Normalises events; one per worker, because it remembers parts that repeat between events."""
 
     def __init__(self, enrichment: Enrichment) -> None:
-        self._enrichment = enrichment
+        self.enrichment = enrichment
         self._stacks = Stacks()
         self._contexts = Contexts()
         self._tag_names = TagNames()
@@ -94,7 +94,7 @@ class Normaliser:
         infer_address(event, sdk, about, remarks)
         normalise_user(event, remarks)
         contexts = self._contexts.normalise(event, about, remarks)
-        self._enrichment.apply(event, contexts)
+        self.enrichment.apply(event, contexts)
         event.contexts = contexts
         _infer_type(event, about)
         self._free_form(event, remarks)

@@ -111,12 +111,32 @@ def _releases(settings: FilterSettings) -> Check | None:
         return None
 
     def check(subject: Subject) -> str | None:
-        attributes = subject.item.get("attrs")
-        source = attributes if subject.root == "session" and isinstance(attributes, dict) else subject.item
-        release = text_of(source.get("release"))
+        release = _release_of(subject)
         return "release-version" if release is not None and globs.match(release) else None
 
     return check
+
+
+def _release_of(subject: Subject) -> str | None:
+    item = subject.item
+    if subject.root == "session":
+        attributes = item.get("attrs")
+        return text_of(attributes.get("release")) if isinstance(attributes, dict) else None
+    if subject.root in ("log", "span"):
+        return _attribute(subject, "sentry.release") or _attribute(subject, "release") or text_of(item.get("release"))
+    return text_of(item.get("release"))
+
+
+def _attribute(subject: Subject, name: str) -> str | None:
+    """A text among the attributes of a log or span of any version."""
+    for place in ("attributes", "data"):
+        attributes = subject.item.get(place)
+        if isinstance(attributes, dict):
+            value = attributes.get(name)
+            text = text_of(value.get("value") if isinstance(value, dict) else value)
+            if text is not None:
+                return text
+    return None
 
 
 def _error_messages(settings: FilterSettings) -> Check | None:
