@@ -84,7 +84,7 @@ class Rollup:
         recent = not batch.replayed or self._wall() - batch.committed_at < MAX_REPLAYED_SECONDS
         if not recent and not windows.counts(cursor).get("sent_events"):
             # state.sqlite was lost and is computed again: its history was told, the ids of the last hour tell the rest
-            windows.count(cursor, "replayed_untold", len(batch.delta.occurrences))
+            windows.count(cursor, "replayed_untold", sum(one.count for one in batch.delta.occurrences))
             return False
         urgent = False
         groups: dict[int, list[Occurrence]] = {}
@@ -93,6 +93,7 @@ class Rollup:
             if mode == "off":
                 continue
             whole = mode == "events" or occurrence.flags & (NEW | REGRESSED)
+            whole = whole and not occurrence.flags & SUMMARISED  # beyond the rate of its issue: only counted
             if whole and self._put_whole(cursor, batch, occurrence):
                 urgent = True
             else:
@@ -143,20 +144,21 @@ class Rollup:
     def _count(self, cursor: sqlite3.Cursor, batch: AppliedBatch, issue_id: int, rows: list[Occurrence]) -> None:
         best, best_rank = most_informative(batch, rows)
         window = windows.latest_window(cursor, issue_id)
-        first_at, last_at = min(row.at for row in rows), max(row.at for row in rows)
+        first_at, last_at = min(row.at for row in rows), max(row.until for row in rows)
+        events = sum(row.count for row in rows)
         users = (row.user for row in rows)
         # Past its end but not closed because the outbox is full: it goes on counting, so a long outage costs nothing.
         ended = window is not None and batch.committed_at >= window.window_at + self._window
         kept_rank = NOTHING
         if window is None or (ended and self._reserve(0)):
             window = Window(
-                issue_id, batch.committed_at, rows[0].project_id, len(rows), first_at, last_at, rows[0].event_id,
+                issue_id, batch.committed_at, rows[0].project_id, events, first_at, last_at, rows[0].event_id,
                 best.event_id, best_rank, batch.committed_at, join(b"", users),
             )  # fmt: skip
         else:
             kept_rank = window.rank
             window = window._replace(
-                events=window.events + len(rows),
+                events=window.events + events,
                 first_at=min(window.first_at, first_at),
                 last_at=max(window.last_at, last_at),
                 users=join(window.users, users),

@@ -91,6 +91,8 @@ def write_delta(cursor: sqlite3.Cursor, delta: Delta, users: Users) -> None:
         )
     _occurrences(cursor, delta.occurrences)
     users.add(cursor, delta.occurrences)
+    if delta.fills:
+        cursor.executemany("INSERT OR REPLACE INTO issue_fills VALUES (?,?,?,?)", delta.fills)
     _outcomes_and_ledger(cursor, delta)
 
 
@@ -116,9 +118,9 @@ def _occurrences(cursor: sqlite3.Cursor, occurrences: Sequence[Occurrence]) -> N
     hours: dict[tuple[int, int], int] = {}
     for one in occurrences:
         count, first, last, flags = sums.get(one.issue_id, (0, one.at, one.at, 0))
-        sums[one.issue_id] = (count + 1, min(first, one.at), max(last, one.at), flags | one.flags)
+        sums[one.issue_id] = (count + one.count, min(first, one.at), max(last, one.until), flags | one.flags)
         hour = (one.issue_id, int(one.at) // 3600 * 3600)
-        hours[hour] = hours.get(hour, 0) + 1
+        hours[hour] = hours.get(hour, 0) + one.count
     cursor.executemany(
         "UPDATE issues SET count = count + ?, first_seen = min(first_seen, ?), last_seen = max(last_seen, ?)"
         " WHERE id = ?",

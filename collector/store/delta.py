@@ -33,7 +33,10 @@ class NewIssue(msgspec.Struct, frozen=True, array_like=True):
 
 class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event of an issue. event_id: 16 bytes. user: 63-bit hash of the user id, 0 without one. flags: NEW (it
-    created the issue), REGRESSED, SUMMARISED (counted, payload not kept)."""
+    created the issue), REGRESSED, SUMMARISED (counted, not kept).
+
+    Those of a commit that are SUMMARISED and alike (issue, user, level, hour) are one with their `count`; event_id is
+    that of the first, at and last_at the smallest and largest timestamp (last_at 0: the same as at)."""
 
     issue_id: int
     project_id: int
@@ -42,6 +45,13 @@ class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     user: int
     level: str
     flags: int
+    count: int = 1
+    last_at: float = 0.0
+
+    @property
+    def until(self) -> float:
+        """Timestamp of the last of them."""
+        return self.last_at or self.at
 
 
 class Retitled(msgspec.Struct, frozen=True, array_like=True):
@@ -67,7 +77,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
-    """stored, summarised: ledger quantities. unaccounted: quantity of records whose parts did not add up."""
+    """stored, summarised: ledger quantities. unaccounted: quantity of records whose parts did not add up.
+    fills: (issue, project, tokens, at) of rate buckets that are less than half full (collector.store.buckets)."""
 
     version: int = DELTA_VERSION
     stored: int = 0
@@ -78,6 +89,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     occurrences: list[Occurrence] = []
     retitled: list[Retitled] = []
     outcomes: list[OutcomeRow] = []
+    fills: list[tuple[int, int, float, float]] = []
 
 
 class AppliedBatch(msgspec.Struct, frozen=True):

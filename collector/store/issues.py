@@ -1,7 +1,8 @@
 """Which issue an event joins: the hashes known so far, in memory; everything else about issues is in state.sqlite.
 
 Rule (reference: grouping, hash list and group assignment): the event joins the issue that owns the first of its hashes
-that is already known; the secondary ones are looked up when none is. All hashes are attached to that issue.
+that is already known, and its other hashes are attached to that issue. Only when none is known the secondary ones are
+looked up, and attached too.
 
 A key is one integer, project and hash, so that 200,000 hashes take about 25 MB.
 """
@@ -68,10 +69,10 @@ class Assignment:
         keys = [hash_key(row.project_id, digest) for digest in row.hashes]
         digests = row.hashes
         found = self._first(keys)
-        if row.secondary_hashes:
+        if not found and row.secondary_hashes:
             digests = [*row.hashes, *row.secondary_hashes]
             keys += [hash_key(row.project_id, digest) for digest in row.secondary_hashes]
-            found = found or self._first(keys[len(row.hashes) :])
+            found = self._first(keys[len(row.hashes) :])
         flags = 0
         if not found:
             found, flags = self._create(row), NEW

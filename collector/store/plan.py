@@ -7,13 +7,12 @@ import msgspec
 
 from collector.model.event import Digested, EventRow, ItemRow
 from collector.model.outcome import INVALID, SUMMARISED, Outcome
-from collector.store.buckets import IssueBuckets
+from collector.store.buckets import Fills, IssueBuckets
 from collector.store.delta import SUMMARISED as SUMMARISED_FLAG
 from collector.store.delta import Delta, Occurrence, add_outcomes, user_hash
 from collector.store.issues import Assignment, IssueIndex
 from collector.store.payload import PayloadCodec, Training
 from collector.store.recent import RecentIds
-from collector.store.schema import NOT_KEPT
 from collector.store.segment import micros
 
 DUPLICATE = "duplicate"
@@ -21,7 +20,8 @@ MAX_TEXT_CHARS = 8192  # of one typed column; the payload has the whole text
 
 
 class Plan(NamedTuple):
-    """One commit, ready to be written. `rows_of`: the EventRow of each stored occurrence by its 16-byte id."""
+    """One commit, ready to be written. `rows_of`: the EventRow of each occurrence of the delta by its 16-byte id.
+    `fills`: rate buckets as they are after it."""
 
     events: list[tuple[Any, ...]]
     items: list[tuple[Any, ...]]
@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     assignment: Assignment
     seen: set[int]
     rows_of: dict[bytes, EventRow]
+    fills: Fills
     item_rows: Sequence[ItemRow] = ()
 
     def accept(self, recent: RecentIds) -> None:
@@ -48,12 +49,13 @@ class Planner:
         self.training = training
 
     def plan(self, batch: Sequence[Digested], codec: PayloadCodec) -> Plan:
-        """Rows and delta of a batch; nothing in memory changes before `accept`, but for bucket fills."""
+        """Rows and delta of a batch; nothing in memory changes before `accept`."""
         assignment = Assignment(self.index)
-        plan = Plan([], [], Delta(), 0, assignment, set(), {})
+        plan = Plan([], [], Delta(), 0, assignment, set(), {}, {})
         outcomes: list[Outcome] = []
         occurrences: list[Occurrence] = []
-        stored = summarised = duplicates = unaccounted = 0
+        beyond = _Beyond()
+        stored = duplicates = unaccounted = 0
         for record in batch:
             outcomes += record.outcomes
             parts = len(record.events) + len(record.items) + sum(one.items for one in record.outcomes)
@@ -66,34 +68,57 @@ class Planner:
                     continue
                 plan.seen.add(key)
                 one = self._event(row, plan, codec)
-                occurrences.append(one)
                 if one.flags & SUMMARISED_FLAG:
-                    summarised += 1
+                    beyond.add(one, row, plan.rows_of)
                 else:
+                    occurrences.append(one)
                     stored += 1
             stored += len(record.items)
             plan.items.extend(_item_tuple(item, codec) for item in record.items)
         delta = Delta(
-            stored=stored, summarised=summarised, unaccounted=unaccounted, new_issues=assignment.new_issues,
-            hashes=assignment.hashes, occurrences=occurrences, retitled=list(assignment.retitled.values()),
-            outcomes=add_outcomes(outcomes),
+            stored=stored, summarised=beyond.quantity, unaccounted=unaccounted, new_issues=assignment.new_issues,
+            hashes=assignment.hashes, occurrences=[*occurrences, *beyond.alike.values()],
+            retitled=list(assignment.retitled.values()), outcomes=add_outcomes(outcomes),
+            fills=self.buckets.low(plan.fills),
         )  # fmt: skip
         item_rows = [item for record in batch for item in record.items]
         return plan._replace(delta=delta, duplicates=duplicates, item_rows=item_rows)
 
     def _event(self, row: EventRow, plan: Plan, codec: PayloadCodec) -> Occurrence:
         issue_id, flags = plan.assignment.assign(row)
-        kept = bool(flags) or self.buckets.take(row.project_id, issue_id, row.received_at)
-        if kept:
+        event_id = bytes.fromhex(row.event_id)
+        within = self.buckets.take(plan.fills, row.project_id, issue_id, row.received_at)
+        if within or flags:
             enc, payload = codec.encode(row.payload, row.project_id)
             self.training.see(row.project_id, row.payload, enc, len(payload))
+            plan.events.append(_event_tuple(row, issue_id, enc, payload))
+            plan.rows_of[event_id] = row
         else:
-            enc, payload = NOT_KEPT, None
-            flags |= SUMMARISED_FLAG
-        plan.events.append(_event_tuple(row, issue_id, enc, payload))
-        event_id = bytes.fromhex(row.event_id)
-        plan.rows_of[event_id] = row
+            flags = SUMMARISED_FLAG
+            micros(row.timestamp)  # a row that breaks its contract is refused whether it is kept or not
         return Occurrence(issue_id, row.project_id, event_id, row.timestamp, user_hash(row.user_id), row.level, flags)
+
+
+class _Beyond:
+    """Events beyond the rate of their issue, added up: a storm costs a delta as much as its users, not its copies."""
+
+    def __init__(self) -> None:
+        self.quantity = 0
+        self.alike: dict[tuple[int, int, str, int], Occurrence] = {}
+
+    def add(self, one: Occurrence, row: EventRow, rows_of: dict[bytes, EventRow]) -> None:
+        """Counts one. The row of the first stays at hand for this commit, so that forward can show an exemplar."""
+        self.quantity += 1
+        key = (one.issue_id, one.user, one.level, int(one.at) // 3600)
+        same = self.alike.get(key)
+        if same is None:
+            rows_of[one.event_id] = row
+            self.alike[key] = one
+            return
+        self.alike[key] = Occurrence(
+            same.issue_id, same.project_id, same.event_id, min(same.at, one.at), same.user, same.level, same.flags,
+            same.count + 1, max(same.until, one.at),
+        )  # fmt: skip
 
 
 def _cut(text: str) -> str | None:

@@ -4,7 +4,7 @@
 
 - `events`: one row an event; typed columns for plain SQL, `payload` the whole scrubbed JSON. `enc` says how `payload`
   is written: 0 as it is, 1 a zstd frame, 2 and up a zstd frame with dictionary number `enc - 1` (`seg_info` key
-  `dict:N`, see collector.store.payload), 255 not kept (the issue was over its rate; the event is counted).
+  `dict:N`, see collector.store.payload), 255 none. An event beyond the rate of its issue is counted and has no row.
 - `items`: one row any other envelope item.
 - `progress`: one row a commit, in the same transaction as its rows: `no` counts commits over all segments, `epoch`,
   `seq`, `total` are the spool Position reached, `events` and `items` the rows in this file after it, `stored` the
@@ -80,6 +80,8 @@ CREATE TABLE IF NOT EXISTS issue_users(
   issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_hours(
   issue_id INTEGER NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(issue_id, hour)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS issue_fills(
+  issue_id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL, tokens REAL NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS outcomes(
   minute INTEGER NOT NULL, project_id INTEGER NOT NULL, public_key TEXT NOT NULL, category TEXT NOT NULL,
   outcome TEXT NOT NULL, reason TEXT NOT NULL, quantity INTEGER NOT NULL, items INTEGER NOT NULL,

@@ -15,6 +15,7 @@ from collector.errors import ConfigError, Damaged, Unavailable
 from collector.model.outcome import DAMAGED
 from collector.model.received import START, Position
 from collector.store.applying import ADD_LEDGER, Users, write_delta
+from collector.store.buckets import IssueRate
 from collector.store.delta import AppliedBatch
 from collector.store.issues import IssueIndex, hash_key, short_id
 from collector.store.schema import STATE_DDL, STATE_FORMAT
@@ -143,6 +144,19 @@ class State:
         index.short_nos = dict(self.rows("SELECT id, last_short_no FROM projects"))
         index.next_id = self.rows("SELECT coalesce(max(id), 0) + 1 FROM issues")[0][0]
         return index
+
+    def load_fills(self, now: float, rates: Mapping[int, IssueRate]) -> list[tuple[int, int, float, float]]:
+        """Rate buckets that were low when the last commit was applied; those that are full again are removed."""
+        fills = self.rows("SELECT issue_id, project_id, tokens, at FROM issue_fills ORDER BY at")
+        low = [(issue, project, tokens, at) for issue, project, tokens, at in fills
+               if (rate := rates.get(project)) and rate.per_second is not None
+               and tokens + max(0.0, now - at) * rate.per_second < rate.burst]  # fmt: skip
+        kept = {one[0] for one in low}
+        with self.transaction() as cursor:
+            cursor.executemany(
+                "DELETE FROM issue_fills WHERE issue_id = ?", [(one[0],) for one in fills if one[0] not in kept]
+            )
+        return low
 
     def name_projects(self, slugs: Mapping[int, str]) -> None:
         """Keeps the slugs, for short ids and for queries."""

@@ -29,6 +29,7 @@ from collector.store.buckets import IssueBuckets, StoredProject
 from collector.store.clean import cleaned, refused
 from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
 from collector.store.engine import connect
+from collector.store.issues import hash_key
 from collector.store.payload import Training
 from collector.store.plan import Plan, Planner
 from collector.store.quarantine import Quarantine
@@ -160,12 +161,11 @@ class Store:
             _ = self._segments.active
         self._replay(fresh)
         recent = RecentIds(self._settings.max_recent_ids)
-        self._planner = Planner(
-            self._state.load_index(),
-            recent,
-            IssueBuckets({number: one.issue_rate for number, one in projects.items()}),
-            Training(),
-        )
+        rates = {number: one.issue_rate for number, one in projects.items()}
+        fills = self._state.load_fills(self._clock.now(), rates)
+        if int(self._state.get("lost_quantity") or 0):
+            fills = []  # see IssueBuckets.forget
+        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates, fills), Training())
         self._remember_ids(recent)
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
 
@@ -267,6 +267,11 @@ class Store:
         """The last committed position; the spool is read from there. Raises Unavailable without an active segment."""
         return self._segments.active.progress.position
 
+    def knows(self, project_id: int, hashes: Sequence[str]) -> bool:
+        """Whether an issue of the project has one of these hashes."""
+        known = self._planner.index.known
+        return any(hash_key(project_id, digest) in known for digest in hashes)
+
     def commit(self, batch: Sequence[Digested]) -> Committed:
         """Makes a batch durable. Raises Unavailable (try the same batch again later; `maintain` may make room) or
         Damaged (a file was set aside and `position` moved back: read the spool again from there)."""
@@ -305,6 +310,7 @@ class Store:
         commit = Commit(no, position, now, plan.delta.stored, plan.events, plan.items, encode_delta(plan.delta))
         self._guarded(segment, lambda: segment.append(commit))
         plan.accept(self._planner.recent)
+        self._planner.buckets.accept(plan.fills)
         batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan),
                              plan.item_rows)  # fmt: skip
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
@@ -339,6 +345,7 @@ class Store:
             self._state.expect_again(after_no)
         self._planner.recent = RecentIds(self._settings.max_recent_ids)
         self._remember_ids(self._planner.recent)
+        self._planner.buckets.forget()
 
     def _last_no(self) -> int:
         return self._backlog[-1].batch.no if self._backlog else self._state.mark[0]

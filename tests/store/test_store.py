@@ -1,6 +1,7 @@
 """Commit, position, issues, ledger, restart."""
 
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +193,55 @@ def test_a_failing_callback_leaves_the_delta_for_later(open_store: Opener, error
     assert again.position == Position(7, 3, 3)
 
 
-def test_beyond_its_rate_an_issue_is_counted_without_payload(open_store: Opener) -> None:
-    store = open_store(projects={42: StoredProject("shop", IssueRate(1.0, 5))})
+STORM = {42: StoredProject("shop", IssueRate(1.0, 5))}
+
+
+def test_beyond_its_rate_an_issue_is_counted_without_a_row(open_store: Opener) -> None:
+    seen: list[int] = []
+    store = open_store(projects=STORM, on_apply=[lambda _, batch: seen.append(len(batch.delta.occurrences))])
     storm = [record(n, event(n, 1, NOW + n / 1000)) for n in range(1, 101)]
     done = store.commit([*storm, record(101, event(101, 2, NOW), before=100)])
-    assert (done.stored, done.summarised) == (7, 94)
+    assert (done.stored, done.summarised) == (6, 95)
     assert [row[1] for row in issues(store)] == [100, 1]
-    assert store.payload(f"{1:032x}", 42) is not None
-    assert store.payload(f"{99:032x}", 42) is None
+    assert store.payload(f"{5:032x}", 42) is not None
+    assert store.payload(f"{6:032x}", 42) is None
     assert store.payload(f"{101:032x}", 42) is not None
     assert balance(store) == 101
+    assert seen == [6 + 7]  # those that are kept, and one a user of the rest
+    assert store._state.rows("SELECT first_seen, last_seen FROM issues WHERE id = 1") == [(NOW + 0.001, NOW + 0.1)]
+    assert sum(row[0] for row in store._state.rows("SELECT count FROM issue_hours")) == 101
+
+
+def test_exemplars_of_a_storm_are_the_burst_and_then_spread_by_rate(open_store: Opener) -> None:
+    store = open_store(projects=STORM)
+    storm = [record(n, event(n, 1, NOW + n / 10)) for n in range(1, 101)]  # ten a second, ten seconds
+    for at in range(0, 100, 7):
+        store.commit(storm[at : at + 7])
+    assert [row[1] for row in issues(store)] == [100]
+    numbers = [n for n in range(1, 101) if store.payload(f"{n:032x}", 42) is not None]
+    assert numbers[:5] == [1, 2, 3, 4, 5]
+    later = numbers[6:]
+    assert len(numbers) == 14
+    assert {after - before for before, after in pairwise(later)} <= {10, 11}
+
+
+def test_the_fill_of_an_issue_survives_a_restart_and_a_crash(open_store: Opener) -> None:
+    store = open_store(projects=STORM)
+    assert store.commit([record(n, event(n, 1, NOW)) for n in range(1, 21)]).summarised == 15
+    kill(store)
+    again = open_store(projects=STORM)
+    done = again.commit([record(n, event(n, 1, NOW + 2.0)) for n in range(21, 31)])
+    assert (done.stored, done.summarised) == (2, 8)
+    assert balance(again) == 30
+
+
+def test_a_commit_that_is_tried_again_takes_its_tokens_once(open_store: Opener) -> None:
+    store = open_store(projects=STORM)
+    storm = [record(n, event(n, 1, NOW)) for n in range(1, 5)]
+    codec = store._segments.active.codec
+    assert store._planner.plan(storm, codec).delta.stored == 4
+    assert store._planner.plan(storm, codec).delta.stored == 4
+    assert store.commit(storm).stored == 4
 
 
 def test_a_text_that_cannot_be_written_does_not_take_its_neighbours_along(open_store: Opener) -> None:
