@@ -180,7 +180,7 @@ class Shift:
             )
             self._closing.callback(self.store.close)
             rules = {project.id: project_rules(project) for project in config.project}
-            self.digester = Digester(rules, config.digest, config.limits)
+            self.digester = Digester(rules, config.digest, config.limits, knows=self.store.knows)
             self.reader = self._open_reader()
             self._closing.callback(lambda: self.reader.close())
         except BaseException:

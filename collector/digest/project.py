@@ -6,7 +6,7 @@ from collector.digest.about import Invalid
 from collector.errors import ProtocolError
 from collector.filter.filters import Filters
 from collector.filter.settings import FilterSettings
-from collector.group.grouping import Grouper
+from collector.group.grouping import Grouper, IsKnown, nothing_is_known
 from collector.group.settings import GroupingSettings
 from collector.group.view import View
 from collector.model.envelope import Item
@@ -29,13 +29,18 @@ class ProjectRules(msgspec.Struct, frozen=True):
 
 
 class Stages:
-    """The compiled stages of one project. Raises ValueError for rules that were not checked before."""
+    """The compiled stages of one project. Raises ValueError for rules that were not checked before.
 
-    def __init__(self, rules: ProjectRules) -> None:
+    is_known: whether an issue of this project has one of these hashes; for one that has none, `group` also tells the
+    hashes of the grouping configuration before.
+    """
+
+    def __init__(self, rules: ProjectRules, is_known: IsKnown = nothing_is_known) -> None:
         self.filters = Filters(rules.filters)
         self.infer_ip = not rules.scrubbing.scrub_ip_addresses
         self._scrubber = Scrubber(rules.scrubbing)
         self._grouper = Grouper(rules.grouping)
+        self._is_known = is_known
 
     def scrub_event(self, payload: bytes) -> bytes:
         """The event without what must not be stored."""
@@ -57,4 +62,4 @@ class Stages:
 
     def group(self, view: View) -> GroupingResult:
         """Which issue the event belongs to."""
-        return self._grouper.group(view)
+        return self._grouper.group(view, self._is_known)

@@ -126,7 +126,7 @@ def _text_of_rules(rules: object, otherwise: str) -> str:
 
 def answer(case: Case) -> dict[str, Any]:
     """The JSON answer to one case."""
-    result = group(case.view, case.config, case.rules, case.fingerprints, transition=False)
+    result = group(case.view, case.config, case.rules, case.fingerprints, transition=None)
     return {
         "id": case.id,
         "config": result.config,
@@ -246,7 +246,7 @@ def test_lines(lines: Iterable[str], options: Options) -> Iterator[Checked]:
         name: object = found.get("id", number) if isinstance(found, dict) else number
         try:
             case = case_of(found, options)
-            result = group(case.view, case.config, case.rules, case.fingerprints, transition=False)
+            result = group(case.view, case.config, case.rules, case.fingerprints, transition=None)
             results[name] = result
             problems = list(_unmet(case, result, results))
         except ValueError as error:
@@ -307,7 +307,7 @@ def try_rules(payloads: Iterable[bytes], before: Options, after: Options) -> Ite
     titles: dict[str, str] = {}
     for payload in payloads:
         view = decode(payload)
-        old, new = (group(view, *side, transition=False) for side in sides)
+        old, new = (group(view, *side, transition=None) for side in sides)
         moves[old.hashes[0], new.hashes[0]] += 1
         titles.setdefault(old.hashes[0], old.title)
         titles.setdefault(new.hashes[0], new.title)

@@ -5,7 +5,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -58,6 +58,15 @@ MD5 = re.compile(r"[a-fA-F0-9]{32}")
 OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
 
 
+# Says whether one of these hashes belongs to an issue.
+IsKnown = Callable[[list[str]], bool]
+
+
+def nothing_is_known(_: list[str]) -> bool:
+    """For one event alone, without a memory of issues."""
+    return False
+
+
 class Grouper:
     """The grouping of one project: its settings with the rules compiled.
 
@@ -82,9 +91,9 @@ class Grouper:
         if mistakes:
             raise ConfigError(mistakes)
 
-    def group(self, view: View) -> GroupingResult:
+    def group(self, view: View, is_known: IsKnown = nothing_is_known) -> GroupingResult:
         """The grouping of one normalised event."""
-        transition = self.settings.transition
+        transition = is_known if self.settings.transition else None
         return group(view, self.settings.config, self.rules, self.fingerprints, transition=transition)
 
 
@@ -114,12 +123,13 @@ def group(
     rules: StackRules | None = None,
     fingerprints: FingerprintRules | None = None,
     *,
-    transition: bool = True,
+    transition: IsKnown | None = nothing_is_known,
 ) -> GroupingResult:
     """The grouping of one normalised event.
 
-    rules, fingerprints: those of the project; the built-in ones always run. transition: also compute the hashes of the
-    configuration before, for looking up. Raises KeyError for an unknown configuration.
+    rules, fingerprints: those of the project; the built-in ones always run. transition: the hashes of the configuration
+    before are computed too, for looking up, where it knows none of the primary ones; None: never.
+    Raises KeyError for an unknown configuration.
     """
     settings = GROUPING_CONFIGS[config]
     rules = rules or no_rules()
@@ -128,21 +138,24 @@ def group(
         reader = rules.by_config[config] = rules.reader(settings.rules, legacy=settings.legacy)
     facts = Facts(view, reader)
     rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
-    key = None if rule else key_of(facts, config, transition)
-    if key is not None and (known := recall(rules.recalled, facts, key)):
+    is_known = transition if settings.secondary else None
+    key = None if rule else key_of(facts, config, transition is not None)
+    known = recall(rules.recalled, facts, key) if key is not None else None
+    if known and (is_known is None or known.secondary_hashes is not None or is_known(known.hashes)):
         return _result(config, known, headline(facts, known.main, view.title, known.blame))
 
     found = _outline(facts, settings, rule)
+    hashes = lookup_order(found.hashes)
     with_texts = _uses_texts(found)
-    secondary: list[str] = []
-    if transition and settings.secondary is not None:
+    secondary: list[str] | None = None
+    if settings.secondary and is_known is not None and not is_known(hashes):
         older = outline(view, GROUPING_CONFIGS[settings.secondary], rules, fingerprints)
         secondary = lookup_order(older.hashes)
         with_texts = with_texts or _uses_texts(older)
     variants = {name: (value, value is not None) for name, value in found.hashes.items()}
     known = Recalled(
         variants=variants,
-        hashes=lookup_order(found.hashes),
+        hashes=hashes,
         secondary_hashes=secondary,
         fingerprint=found.fingerprint,
         resolved=found.resolved,
@@ -162,7 +175,7 @@ def _result(config: str, known: Recalled, head: Headline) -> GroupingResult:
         title=head.title,
         culprit=head.culprit,
         fingerprint=known.fingerprint.copy(),
-        secondary_hashes=known.secondary_hashes.copy(),
+        secondary_hashes=(known.secondary_hashes or []).copy(),
         resolved_fingerprint=known.resolved.copy(),
         type=head.type,
         location=head.location,

@@ -22,11 +22,12 @@ Frames = tuple[FrameView | None, ...]
 
 
 class Recalled(NamedTuple):
-    """The part of a result that the key decides about. variants: name -> (hash or None, contributes)."""
+    """The part of a result that the key decides about. variants: name -> (hash or None, contributes).
+    secondary_hashes: None when nobody needed them."""
 
     variants: dict[str, tuple[str | None, bool]]
     hashes: list[str]
-    secondary_hashes: list[str]
+    secondary_hashes: list[str] | None
     fingerprint: list[str]
     resolved: list[str]
     main: int | None
@@ -101,18 +102,22 @@ def keep(memo: Known, facts: Facts, key: Key, found: Recalled, *, with_texts: bo
     if len(entries) >= MAX_KEYS_PER_GLANCE:
         entries = []
     weight = FRAME_BYTES * (2 + _frame_count(facts.view)) * (1 + len(entries))
+    before = next((known for whole, known in entries if whole == key.whole), None)
     if with_texts:
-        texts = next((known for whole, known in entries if whole == key.whole and isinstance(known, dict)), None)
-        if texts is None:
-            texts = {}
-            entries.append((key.whole, texts))
+        texts = before if isinstance(before, dict) else {}
+        if before is not texts:
+            entries = [*_others(entries, key), (key.whole, texts)]
         elif len(texts) >= MAX_TEXTS_PER_KEY:
             texts.clear()
         texts[_texts(facts)] = found
         weight += sum(FRAME_BYTES + 2 * sum(len(text or "") for text in each) for each in texts)
     else:
-        entries.append((key.whole, found))
+        entries = [*_others(entries, key), (key.whole, found)]
     memo.put(key.glance, entries, weight)
+
+
+def _others(entries: Entries, key: Key) -> Entries:
+    return [entry for entry in entries if entry[0] != key.whole]
 
 
 def _frame_count(view: View) -> int:
