@@ -80,10 +80,16 @@ TAGS = View(
 )
 
 
-def _of_items(name: str, kinds: str, meaning: str, columns: list[tuple[Column, str]], rows: str = "") -> View:
-    """A view over items of some kinds. `rows`: a JSON path when one item holds several rows."""
-    source = f"""(SELECT *, TRY_CAST(payload AS JSON) AS whole FROM items WHERE kind IN ({kinds}))"""  # noqa: S608
-    part = f"unnest(json_extract(whole, '{rows}'))" if rows else "whole"
+_WHOLE = "SELECT received_at, project, kind, event_id, TRY_CAST(payload AS JSON) AS whole FROM items WHERE kind IN "
+
+
+def _of_items(
+    name: str, kinds: str, meaning: str, columns: list[tuple[Column, str]], rows: str = "", more: str = ""
+) -> View:
+    """A view over items of some kinds. `rows`: the list of them when one item holds several. `more`: a SELECT of
+    others, in the columns of `_WHOLE`."""
+    source = f"({_WHOLE} ({kinds}){f' UNION ALL {more}' if more else ''})"
+    part = f"unnest({rows})" if rows else "whole"
     values = ", ".join(sql for _, sql in columns)
     return View(
         name,
@@ -129,24 +135,40 @@ TRANSACTIONS = _of_items(
     ],
 )
 
+# SDKs that stream spans send containers of them and no transaction; older ones sent single loose spans.
+_SPAN_LIST = (
+    "CASE WHEN kind = 'transaction' THEN json_extract(whole, '$.spans[*]')"
+    " WHEN json_exists(whole, '$.items') THEN json_extract(whole, '$.items[*]') ELSE [whole] END"
+)
+_SPAN_END = f"coalesce({_at('$.timestamp')}, {_at('$.end_timestamp')})"
+
 SPANS = _of_items(
     "spans",
-    "'transaction'",
-    "one row per span of stored transactions",
+    "'transaction', 'span'",
+    "one row per span, of transactions and sent alone",
     [
-        (Column("event_id", "VARCHAR", "its transaction"), "coalesce(whole->>'$.event_id', event_id)"),
+        (
+            Column("event_id", "VARCHAR", "its transaction, when it came in one"),
+            "CASE kind WHEN 'transaction' THEN coalesce(whole->>'$.event_id', event_id) END",
+        ),
         (Column("trace_id", "VARCHAR", "trace"), "j->>'$.trace_id'"),
         (Column("span_id", "VARCHAR", "its id"), "j->>'$.span_id'"),
         (Column("parent_span_id", "VARCHAR", "span that began it"), "j->>'$.parent_span_id'"),
-        (Column("op", "VARCHAR", "operation: db, http.client, ..."), "j->>'$.op'"),
-        (Column("description", "VARCHAR", "statement, address, ..."), "j->>'$.description'"),
+        (
+            Column("op", "VARCHAR", "operation: db, http.client, ..."),
+            """coalesce(j->>'$.op', j->>'$.attributes."sentry.op".value')""",
+        ),
+        (
+            Column("description", "VARCHAR", "statement, address, ..."),
+            "coalesce(j->>'$.description', j->>'$.name')",
+        ),
         (Column("status", "VARCHAR", "how it ended"), "j->>'$.status'"),
         (
             Column("duration_ms", "DOUBLE", "how long it took, milliseconds"),
-            f"(epoch_us({_at('$.timestamp')}) - epoch_us({_at('$.start_timestamp')})) / 1000.0",
+            f"(epoch_us({_SPAN_END}) - epoch_us({_at('$.start_timestamp')})) / 1000.0",
         ),
     ],
-    rows="$.spans[*]",
+    rows=_SPAN_LIST,
 )
 
 LOGS = _of_items(
@@ -160,7 +182,7 @@ LOGS = _of_items(
         (Column("trace_id", "VARCHAR", "trace"), "j->>'$.trace_id'"),
         (Column("attributes", "JSON", "everything else that was logged"), "j->'$.attributes'"),
     ],
-    rows="$.items[*]",
+    rows="json_extract(whole, '$.items[*]')",
 )
 
 SESSIONS = _of_items(
@@ -202,7 +224,7 @@ FEEDBACK = _of_items(
     [
         (Column("kind", "VARCHAR", "feedback or user_report"), "kind"),
         (
-            Column("event_id", "VARCHAR", "event that it is about"),
+            Column("event_id", "VARCHAR", "event that it is about; its own id when about none"),
             "replace(coalesce(j->>'$.contexts.feedback.associated_event_id', j->>'$.event_id', event_id), '-', '')",
         ),
         (Column("name", "VARCHAR", "who"), "coalesce(j->>'$.contexts.feedback.name', j->>'$.name')"),
@@ -211,6 +233,7 @@ FEEDBACK = _of_items(
          "coalesce(j->>'$.contexts.feedback.message', j->>'$.comments')"),
         (Column("url", "VARCHAR", "page"), "j->>'$.contexts.feedback.url'"),
     ],
+    more="SELECT received_at, project, type, event_id, payload FROM events WHERE type = 'feedback'",
 )  # fmt: skip
 
 ATTACHMENTS = View(

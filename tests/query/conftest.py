@@ -50,6 +50,21 @@ TRANSACTION = {
     "contexts": {"trace": {"op": "http.server", "trace_id": "t", "span_id": "s"}},
     "spans": [{"op": "db", "description": "SELECT 1", "start_timestamp": NOW, "timestamp": NOW + 0.25}],
 }  # fmt: skip
+STREAMED = {
+    "name": "/cart", "trace_id": "t", "span_id": "s2", "status": "ok", "start_timestamp": NOW,
+    "end_timestamp": NOW + 2.0, "attributes": {"sentry.op": {"value": "pageload", "type": "string"}},
+}  # fmt: skip
+REMARK = {
+    "event_id": f"{2:032x}",
+    "contexts": {
+        "feedback": {
+            "name": "Ada",
+            "contact_email": "ada@example.com",
+            "message": "cold tea",
+            "associated_event_id": f"{1:032x}",
+        }
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +82,15 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
         item("transaction", b"\xff not json"),
         item("log", {"items": [{"level": "info", "body": "one", "attributes": {"a": {"value": 1}}},
                                {"level": "warn", "body": "two"}]}),
+        item("span", {"items": [STREAMED]}),
+        item("span", {"op": "rpc", "description": "alone", "start_timestamp": NOW, "timestamp": NOW + 0.5}),
         item("session", {"sid": "s1", "status": "crashed", "attrs": {"release": "shop@1"}}),
         item("check_in", {"monitor_slug": "nightly", "status": "ok", "duration": 12.5}),
         item("user_report", {"name": "Ann", "comments": "it broke"}),
         item("attachment", b"hello", '{"filename":"log.txt","content_type":"text/plain"}'),
     )  # fmt: skip
     row = event(1, payload=json.dumps(STORY).encode(), tags=[('od"d $.k[0]', "v")])
-    store.commit([record(8, row, items=items, before=0)])
+    remark = event(2, type="feedback", payload=json.dumps(REMARK).encode(), tags=[])
+    store.commit([record(10, row, items=items, before=0), record(11, remark, before=10)])
     yield of_snapshot(store.snapshot(tmp_path_factory.mktemp("story-copies")))
     store.close()

@@ -68,8 +68,16 @@ def test_transactions_and_their_spans_have_durations(stories: Sources) -> None:
     assert rows(stories, "SELECT transaction, op, duration_ms, started_at FROM transactions WHERE op <> ''") == [
         {"transaction": "/pay", "op": "http.server", "duration_ms": 1500.0, "started_at": "2026-09-21T14:13:20Z"}
     ]
-    assert rows(stories, "SELECT op, description, duration_ms FROM spans") == [
+    assert rows(stories, "SELECT op, description, duration_ms FROM spans WHERE event_id IS NOT NULL") == [
         {"op": "db", "description": "SELECT 1", "duration_ms": 250.0}
+    ]
+
+
+def test_spans_that_came_without_a_transaction_are_rows_too(stories: Sources) -> None:
+    found = rows(stories, "SELECT op, description, status, duration_ms FROM spans WHERE event_id IS NULL ORDER BY op")
+    assert found == [
+        {"op": "pageload", "description": "/cart", "status": "ok", "duration_ms": 2000.0},
+        {"op": "rpc", "description": "alone", "status": None, "duration_ms": 500.0},
     ]
 
 
@@ -84,8 +92,9 @@ def test_other_items_have_rows_of_their_own(stories: Sources) -> None:
     assert rows(stories, "SELECT monitor_slug, status, duration_seconds FROM check_ins") == [
         {"monitor_slug": "nightly", "status": "ok", "duration_seconds": 12.5}
     ]
-    assert rows(stories, "SELECT kind, event_id, name, message FROM feedback") == [
-        {"kind": "user_report", "event_id": f"{1:032x}", "name": "Ann", "message": "it broke"}
+    assert rows(stories, "SELECT kind, event_id, name, email, message FROM feedback ORDER BY kind") == [
+        {"kind": "feedback", "event_id": f"{1:032x}", "name": "Ada", "email": "ada@example.com", "message": "cold tea"},
+        {"kind": "user_report", "event_id": f"{1:032x}", "name": "Ann", "email": None, "message": "it broke"},
     ]
     assert rows(stories, "SELECT filename, content_type, bytes FROM attachments") == [
         {"filename": "log.txt", "content_type": "text/plain", "bytes": 5}
