@@ -125,7 +125,7 @@ class MarkedWalk:
                 if isinstance(pair, msgspec.Raw):
                     if MARK_LEAD not in bytes(pair):
                         continue
-                    pair = msgspec.json.decode(pair)
+                    pair = _whole(pair)
                 here = (*path, str(index))
                 if isinstance(pair, list) and len(pair) == 2:
                     self.pair(pair, place, (*here, "1"), index)
@@ -133,7 +133,7 @@ class MarkedWalk:
                     self.element(pair, index, place, here)
             return
         if len(value) == 2:
-            value[:] = [msgspec.json.decode(one) if isinstance(one, msgspec.Raw) else one for one in value]
+            value[:] = [_whole(one) if isinstance(one, msgspec.Raw) else one for one in value]
             here = (*path, "1")
             if isinstance(value[0], str) and value[1] is not None:
                 before = self.entry(here)
@@ -196,13 +196,31 @@ def unmark(text: str) -> tuple[str, int]:
 
 
 def _open(data: bytes, small_bytes: int) -> Any:
-    """Decode a value: as a whole when it is small, else its first level only."""
+    """Decode a value: as a whole when it is small, else its first level only.
+
+    Raises Fallback when a mark is lost on the way: it stood in the earlier of two values of one key. The deep walk
+    writes such an object anew, so that no byte of the earlier value is left.
+    """
+    first = data[:1]
     if len(data) > small_bytes:
-        if data[:1] == b"{":
-            return _OBJECT.decode(data)
-        if data[:1] == b"[":
+        if first == b"{":
+            opened = _OBJECT.decode(data)
+            found = sum([bytes(value).count(MARK_LEAD) for value in opened.values()])
+            found += sum([unmark(key)[1] >= 0 for key in opened if not key.isascii()])
+            if found != data.count(MARK_LEAD):
+                raise Fallback
+            return opened
+        if first == b"[":
             return _ARRAY.decode(data)
-    return msgspec.json.decode(data)
+    value = msgspec.json.decode(data)
+    if b"{" in data and msgspec.json.encode(value).count(MARK_LEAD) != data.count(MARK_LEAD):
+        raise Fallback
+    return value
+
+
+def _whole(raw: msgspec.Raw) -> Any:
+    data = bytes(raw)
+    return _open(data, len(data))
 
 
 def _with_type(inner: dict[str, Any]) -> dict[str, Any]:

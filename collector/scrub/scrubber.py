@@ -16,6 +16,7 @@ from collector.scrub.text import Keys, scrub_text
 from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
 EVENT_KINDS = frozenset(kind for kind, schema in SCHEMAS.items() if schema is EVENT)
+NORMALISED_KINDS = frozenset(("event", "transaction"))
 NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 
@@ -58,7 +59,10 @@ class Scrubber:
             return data
         if kind == "text":
             return self._plain(data)
-        return self.event(data) if kind in EVENT_KINDS else self.walked(data, kind)
+        if kind not in EVENT_KINDS:
+            return self.walked(data, kind)
+        # what was not normalised may hold a key twice at any level; written anew it does not
+        return self.event(data if kind in NORMALISED_KINDS else msgspec.json.encode(decode(data)))
 
     def attachment(self, data: bytes, name: str) -> bytes:
         """An attachment after the rules that name it, and after default scrubbing when the settings ask for that."""

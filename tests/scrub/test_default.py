@@ -282,3 +282,22 @@ def test_cards_are_found_in_texts_that_look_like_json_numbers(before: str, after
 def test_many_hits_in_one_event_are_all_found() -> None:
     event = {"extra": {f"password{number}": "x" for number in range(5000)}}
     assert set(scrubbed(event)["extra"].values()) == {"[Filtered]"}
+
+
+TWICE = [
+    b'{"extra":{"note":"SECRET 4111111111111111","note":"fine"}}',
+    b'{"extra":{"a":{"password":"SECRET"},"a":"secret"}}',
+    b'{"extra":{"password":{"x":"SECRET"},"password":"other"}}',
+    b'{"extra":{"long":"' + b"-" * 2000 + b'","a":{"password":"SECRET"},"a":"x"}}',
+    b'{"extra":[["a",{"password":"SECRET","password":true}],["b",{"a":{"password":"SECRET"},"a":1}]]}',
+    b'{"exception":{"values":[{"stacktrace":{"frames":[{"vars":{"x":"Bearer SECRET","x":"y"}}]}}]}}',
+    b'{"contexts":{"k":{"a":{"token":"SECRET"},"a":1},"k":{"a":2}}}',
+    b'{"breadcrumbs":{"values":[{"data":{"u":"http://me:SECRET@host","u":"http://host"}}]}}',
+    b'{"tags":[["a","b"]],"spans":[{"data":{"k":{"password":"SECRET"},"k":null}}]}',
+    b'{"user":{"data":{"k":["password","SECRET"],"k":0}}}',
+]
+
+
+@pytest.mark.parametrize("payload", TWICE)
+def test_the_earlier_value_of_a_repeated_key_leaves_no_bytes(payload: bytes) -> None:
+    assert b"SECRET" not in Scrubber(ScrubSettings()).event(payload)
