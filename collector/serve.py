@@ -209,10 +209,12 @@ class Front:
                 self.refusals.add(outcome)
 
     async def flush_loop(self) -> None:
-        """Spool refusals once a second."""
+        """Spool refusals once a second; while room is short, ask for what is digested to be let go."""
         while True:
             await asyncio.sleep(FLUSH_EVERY_SECONDS)
             await self.flush_refusals()
+            if self.spool.pressure >= self.config.admit.shed_pressure:
+                self.worker.link.notify("release")
 
     def recall_admission(self) -> None:
         """Take over the counters of the last run, as far as they are usable."""

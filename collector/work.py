@@ -42,6 +42,7 @@ from collector.store.store import Store
 MAX_BATCH_BYTES = 8 * 2**20
 CARE_EVERY_SECONDS = 1.0
 PUBLISH_EVERY_SECONDS = 0.5
+HURRY_EVERY_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 LOCK_PATIENCE_SECONDS = 60.0
 RECENT_ISSUES = 20
@@ -189,6 +190,8 @@ class Shift:
         self._waiting: list[Digested] = []
         self._cared_at = self._published_at = work.clock.monotonic()
         self._released: Any = None
+        self._wanted = False
+        self._hurried_at = -HURRY_EVERY_SECONDS
 
     def __enter__(self) -> "Shift":
         return self
@@ -287,6 +290,9 @@ class Shift:
         if self.clock.monotonic() - self._cared_at >= CARE_EVERY_SECONDS:
             self._cared_at = self.clock.monotonic()
             released = self.store.maintain()
+            if self._wanted and self._cared_at - self._hurried_at >= HURRY_EVERY_SECONDS:
+                self._hurried_at, self._wanted = self._cared_at, False
+                released = self.store.checkpoint()
             if released != self._released:
                 self._released = released
                 self.work.link.send("released", list(released))
@@ -302,6 +308,8 @@ class Shift:
         """One question of the front."""
         if kind == "snapshot":  # copying takes as long as the file is large: beside the batches, not between them
             threading.Thread(target=self._answer_now, args=(_snapshot, call, body), name="snapshot").start()
+        elif kind == "release":  # the spool is short of room: its digested files need not wait for the next checkpoint
+            self._wanted = True
         elif kind == "status":
             self._answer_now(_status, call, body)
         else:
