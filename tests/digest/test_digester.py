@@ -11,7 +11,7 @@ from collector.digest.digester import Digester
 from collector.digest.project import ProjectRules
 from collector.digest.settings import DigestSettings
 from collector.filter.settings import FilterSettings
-from collector.model.event import Digested
+from collector.model.event import Digested, EventRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position, Received
 from collector.protocol.limits import LimitSettings
@@ -176,3 +176,23 @@ def test_the_commands_show_what_would_be_stored() -> None:
     assert shown[1]["error"].startswith("invalid_json")
     assert json.loads(next(normalise_lines(lines[:1], FakeClock())))["user"]["data"]["password"] == "hunter2"
     assert "not JSON" in json.loads(next(normalise_lines(["{nope"])))["error"]
+
+
+def test_older_hashes_are_computed_only_for_what_the_store_does_not_know() -> None:
+    head, payload = event(platform="python", exception=[{"type": "ValueError", "value": "bad", "stacktrace": STACK}])
+    body = b"{}\n" + json.dumps({**head, "length": len(payload)}).encode() + b"\n" + payload
+    rules = {42: ProjectRules(), 43: ProjectRules()}
+
+    def rows(*known: tuple[int, str]) -> list[EventRow]:
+        digester = Digester(rules, DigestSettings(), LimitSettings(), knows=lambda number, hashes: any(
+            (number, one) in known for one in hashes))  # fmt: skip
+        return [digester.digest(AT, Received("envelope", number, NOW, quantity=1), body).events[0] for number in rules]
+
+    first = rows()[0]
+    assert first.secondary_hashes and first.secondary_hashes != first.hashes
+    later, other = rows((42, first.hashes[0]))
+    assert (later.hashes, later.secondary_hashes) == (first.hashes, [])
+    assert other.secondary_hashes == first.secondary_hashes
+
+
+STACK = {"frames": [{"filename": "a.py", "function": "f", "module": "a", "in_app": True}]}

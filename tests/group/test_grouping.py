@@ -45,6 +45,31 @@ def test_the_configuration_before_finds_the_issues_that_it_made():
     assert grouped(event, OLD).secondary_hashes == []
 
 
+def test_the_configuration_before_is_not_asked_about_an_issue_that_is_known():
+    rules, asked, known = StackRules(), [], set()
+
+    def is_known(hashes):
+        asked.append(hashes)
+        return bool(known & set(hashes))
+
+    view = lenient(exception_event(frame("main")))
+    first = group(view, rules=rules, transition=is_known)
+    assert first.secondary_hashes == grouped(exception_event(frame("main")), OLD).hashes
+    known.update(first.hashes)
+    assert group(view, rules=StackRules(), transition=is_known).secondary_hashes == []
+    assert asked == [first.hashes, first.hashes]
+
+
+def test_an_event_recalled_without_older_hashes_gets_them_when_its_issue_is_unknown():
+    rules = StackRules()
+    view = lenient({"logentry": {"formatted": "stock is at 17"}})
+    plain = group(view, rules=rules, transition=lambda _: True)
+    again = group(view, rules=rules, transition=lambda _: False)
+    assert plain.secondary_hashes == []
+    assert again == group(view, rules=StackRules())
+    assert again.secondary_hashes
+
+
 def test_app_frames_make_the_primary_hash_and_all_frames_the_second_one():
     event = exception_event(frame("lib", module="flask.app", in_app=False), frame("main"))
     assert grouped(event).hashes == [

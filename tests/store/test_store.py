@@ -129,6 +129,26 @@ def test_the_first_known_hash_decides_and_all_hashes_are_attached(open_store: Op
     assert [row[:2] for row in issues(store)] == [("SHOP-1", 3), ("SHOP-2", 3)]
 
 
+def test_secondary_hashes_are_looked_up_only_when_no_primary_one_is_known(open_store: Opener) -> None:
+    store = open_store()
+    a, b, c, d = (f"{n:032x}" for n in (1, 2, 3, 4))
+    store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
+    store.commit([record(3, event(3, hashes=[c, b], secondary_hashes=[a, d]))])
+    assert store._state.rows("SELECT hash, issue_id FROM hashes ORDER BY hash") == [(a, 1), (b, 2), (c, 2)]
+
+
+def test_the_store_tells_which_hashes_it_knows_also_after_a_restart(open_store: Opener) -> None:
+    store = open_store()
+    a, b = f"{1:032x}", f"{2:032x}"
+    assert not store.knows(42, [a])
+    store.commit([record(1, event(1, hashes=[a]))])
+    kill(store)
+    again = open_store()
+    assert again.knows(42, [b, a])
+    assert not again.knows(42, [b])
+    assert not again.knows(43, [a])
+
+
 def test_the_title_is_that_of_the_newest_event(open_store: Opener) -> None:
     store = open_store()
     store.commit([record(1, event(1, title="old")), record(2, event(2, title="new"))])

@@ -1,0 +1,131 @@
+"""Grouping end to end: what is stored is what `collector group --raw` says, and an upgrade splits no issue."""
+
+import json
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.running import COLLECTOR, KEY, Collector, collector, envelope, error_event
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+CASES = SHARED / "conformance" / "grouping_cases.jsonl"
+CORPUS = SHARED / "bench" / "corpus"
+NEW, OLD = "newstyle:2026-01-20", "newstyle:2023-01-11"
+PROJECTS = {NEW: 42, OLD: 43}
+CONFIG = "".join(
+    f'[[project]]\nid = {number}\nslug = "p{number}"\nkeys = ["{KEY}"]\n[project.grouping]\nconfig = "{name}"\n'
+    for name, number in PROJECTS.items()
+)
+
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("grouping")]
+needs_cases = pytest.mark.skipif(not SHARED.exists(), reason=f"third-party cases and the corpus are not at {SHARED}")
+
+
+def case_events() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(name, configuration, event as sent), each with an id of its own."""
+    with CASES.open(encoding="utf-8") as lines:
+        for case in map(json.loads, lines):
+            given = case["input"]
+            plain = not given.get("stack_trace_rules") and not given.get("fingerprint_rules")
+            if case["kind"] == "variants" and plain and "event" in given:
+                yield case["id"], case["config"], {**given["event"], "event_id": uuid.uuid4().hex}
+
+
+def corpus_events() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path in sorted(CORPUS.glob("*.envelope"))[::5]:
+        event = json.loads(path.read_bytes().split(b"\n", 2)[2].split(b"\n")[0])
+        yield path.stem, NEW, {**event, "event_id": uuid.uuid4().hex}
+
+
+def told(events: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
+    """Event id -> first hash, as the command says."""
+    lines = "".join(
+        json.dumps({"id": event["event_id"], "config": config, "event": event}) + "\n" for _, config, event in events
+    )
+    done = subprocess.run(
+        [*COLLECTOR, "group", "--raw", "--json", "-"], input=lines, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return {answer["id"]: answer["hashes"][0] for answer in map(json.loads, done.stdout.splitlines())}
+
+
+@needs_cases
+def test_stored_hashes_are_those_that_the_command_tells() -> None:
+    events = [*case_events(), *corpus_events()]
+    expected = told(events)
+    with collector(CONFIG) as running:
+        for _, config, event in events:
+            assert running.send(envelope(event), path=f"/api/{PROJECTS[config]}/envelope/")[0] == 200
+        running.drained(120)
+        rows = running.query("SELECT event_id, hash FROM events LIMIT 2000")
+    stored = {row["event_id"]: row["hash"] for row in rows}
+    assert len(stored) == len(expected) == len(events) > 100
+    differs = [name for name, _, event in events if stored[event["event_id"]] != expected[event["event_id"]]]
+    assert differs == []
+
+
+ONE = '[[project]]\nid = 42\nslug = "shop"\nkeys = ["{key}"]\n{more}'
+
+
+def restarted(folder: Path, more: str) -> Collector:
+    return Collector(folder, ONE.format(key=KEY, more=more)).start()
+
+
+def send(running: Collector, count: int, kind: str) -> None:
+    for _ in range(count):
+        assert running.send(envelope(error_event(kind=kind)))[0] == 200
+    running.drained()
+
+
+def issues_of(running: Collector) -> dict[str, tuple[str, int]]:
+    rows = running.query("SELECT short_id, title, count FROM issues")
+    return {row["title"]: (row["short_id"], row["count"]) for row in rows}
+
+
+def test_issues_of_the_older_configuration_go_on_under_the_new_one_and_after() -> None:
+    with tempfile.TemporaryDirectory(prefix="collector-") as name:
+        older = restarted(Path(name), f'[project.grouping]\nconfig = "{OLD}"\n')
+        try:
+            send(older, 2, "KeyError")
+            (before,) = older.query("SELECT DISTINCT hash FROM events")
+        finally:
+            older.close()
+        newer = restarted(Path(name), "")
+        try:
+            send(newer, 3, "KeyError")
+            send(newer, 1, "TypeError")
+            hashes = {row["hash"] for row in newer.query("SELECT DISTINCT hash FROM events WHERE title LIKE 'KeyE%'")}
+            assert before["hash"] in hashes
+            assert len(hashes) == 2
+            assert issues_of(newer) == {"KeyError: boom": ("SHOP-1", 5), "TypeError: boom": ("SHOP-2", 1)}
+        finally:
+            newer.close()
+        alone = restarted(Path(name), "[project.grouping]\ntransition = false\n")
+        try:
+            send(alone, 1, "KeyError")
+            assert issues_of(alone)["KeyError: boom"] == ("SHOP-1", 6)
+        finally:
+            alone.close()
+
+
+def test_without_transition_the_new_configuration_makes_new_issues() -> None:
+    with tempfile.TemporaryDirectory(prefix="collector-") as name:
+        older = restarted(Path(name), f'[project.grouping]\nconfig = "{OLD}"\n')
+        try:
+            send(older, 1, "KeyError")
+        finally:
+            older.close()
+        newer = restarted(Path(name), "[project.grouping]\ntransition = false\n")
+        try:
+            send(newer, 1, "KeyError")
+            assert [row["short_id"] for row in newer.query("SELECT short_id FROM issues ORDER BY id")] == [
+                "SHOP-1",
+                "SHOP-2",
+            ]
+        finally:
+            newer.close()
