@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import structlog
+from msgspec import structs
 
 from collector.accept.address import Proxies
 from collector.accept.body import BodyReader, BrokenOff, Inflight, Receive
@@ -59,6 +60,13 @@ MAX_QUERY_BYTES = 4096
 READS_QUERY = {"security", "cron"}  # doors whose query says more than who sends
 
 log = structlog.get_logger("accept")
+
+
+class Sender(NamedTuple):
+    """Who a request says it is from outside its body; project None: only the envelope says."""
+
+    auth: Auth | None
+    project: ProjectSettings | None
 
 
 class Admitted(NamedTuple):
@@ -120,15 +128,10 @@ class Ingest:
         if self.doors.admission is not None and self.doors.admission.guards_addresses:
             self.doors.admission.check_address(head.address(self.proxies))
         auth = head.auth(place.key)
-        project = self._project(place, auth)
-        encoding = head.encoding()
+        sender = Sender(auth, self._project(place, auth))
         reader = BodyReader(head.scope, self.inflight, *self._body_limit(place.form.name))
         try:
-            if method == "GET":
-                body, encoding = _query_body(place, head.query), ""
-            else:
-                body = await reader.read(receive, head.content_length())
-            admitted = await self._admit(place, project, auth, self._received(place, head, auth, encoding), body)
+            admitted = self._judge(*await self._opened(place, head, sender, reader, receive))
             if admitted.received.quantity:
                 await self.doors.spool_add(admitted.received, admitted.body)
         finally:
@@ -139,6 +142,28 @@ class Ingest:
             return Answer(200, GIF, b"image/gif")
         answer = SUCCESS[place.form.answer](admitted.event_id, admitted.received.content_type)
         return answer._replace(headers=limit_headers(admitted.ahead)) if admitted.ahead else answer
+
+    async def _opened(
+        self, place: Place, head: Head, sender: Sender, reader: BodyReader, receive: Receive
+    ) -> tuple[Sender, Received, bytes, Envelope]:
+        """The request read, decoded and split, and whose it is. A refusal from here on is in the ledger as one item."""
+        try:
+            received = self._received(place, head, sender.auth, head.encoding())
+            if head.scope["method"] == "GET":
+                body, received = _query_body(place, head.query), structs.replace(received, encoding="")
+            else:
+                body = await reader.read(receive, head.content_length())
+            if not body and not place.form.may_be_empty:
+                raise ProtocolError(400, "empty request body", "empty_body")
+            envelope = await self._envelope(received, body)
+            if received.door == "envelope":
+                sender = self._envelope_owner(envelope, sender, received)
+        except ProtocolError as error:
+            if sender.project is not None and sender.auth is not None:
+                at, key = self.doors.clock.now(), sender.auth.public_key
+                self.doors.refused(Outcome(sender.project.id, INVALID, error.reason, "default", 1, at, 1, key))
+            raise
+        return sender, received, body, envelope
 
     def _body_limit(self, door: str) -> tuple[str, int]:
         return BODY_FORMS[door].max_bytes, max_body_bytes(door, self.doors.limits)
@@ -173,34 +198,22 @@ class Ingest:
             raise _rejected("ProjectId")
         return project
 
-    async def _admit(
-        self, place: Place, project: ProjectSettings | None, auth: Auth | None, received: Received, body: bytes
-    ) -> Admitted:
+    async def _envelope(self, received: Received, body: bytes) -> Envelope:
         limits = self.doors.limits
-        if not body and not place.form.may_be_empty:
-            raise ProtocolError(400, "empty request body", "empty_body")
         inline_bytes = min(self.doors.settings.max_inline_bytes, max_body_bytes(received.door, limits))
         decoded = decode_inline(received.encoding, body, inline_bytes)
         if decoded is not None:
-            envelope = parse_body(received, decoded, limits)
-        else:
-            envelope = await asyncio.get_running_loop().run_in_executor(self.threads, open_body, received, body, limits)
-        public_key = auth.public_key if auth else ""
-        if received.door == "envelope":
-            project, public_key = self._envelope_owner(envelope, project, public_key, received)
-        assert project is not None
-        return self._judge(project, public_key, received, body, envelope)
+            return parse_body(received, decoded, limits)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, open_body, received, body, limits)
 
-    def _envelope_owner(
-        self, envelope: Envelope, project: ProjectSettings | None, public_key: str, received: Received
-    ) -> tuple[ProjectSettings, str]:
+    def _envelope_owner(self, envelope: Envelope, sender: Sender, received: Received) -> Sender:
         """The project by the request or by the envelope's dsn, which have to agree when both are there."""
         text = envelope.headers.get("dsn")
         dsn = parse_dsn(text) if isinstance(text, str) else None
-        if project is not None:
+        if sender.project is not None and sender.auth is not None:
             if dsn is not None:
-                _check_agreement(dsn, project.id, public_key)
-            return project, public_key
+                _check_agreement(dsn, sender.project.id, sender.auth.public_key)
+            return sender
         if dsn is None:
             raise ProtocolError(401, "bad envelope authentication header", "auth_missing")
         if received.project_id not in (0, dsn.project_id):  # 0: a tunnel without a project in its path
@@ -208,17 +221,19 @@ class Ingest:
         found = self.doors.project_of(dsn.project_id, dsn.public_key)
         if found is None:
             raise _rejected("ProjectId")
-        return found, dsn.public_key
+        return Sender(Auth(dsn.public_key), found)
 
-    def _judge(
-        self, project: ProjectSettings, public_key: str, received: Received, body: bytes, envelope: Envelope
-    ) -> Admitted:
+    def _judge(self, sender: Sender, received: Received, body: bytes, envelope: Envelope) -> Admitted:
+        assert sender.project is not None and sender.auth is not None
+        project, public_key = sender.project, sender.auth.public_key
         items = envelope.items
+        at = received.received_at
         for item in items:
             kind = ITEM_KINDS.get(item.type)
             if kind is not None and kind.internal:
+                for refused in items:
+                    self._refuse(project.id, public_key, refused, INVALID, "internal_envelope", at)
                 raise ProtocolError(400, "envelope contains internal items", "internal_envelope")
-        at = received.received_at
         if not origin_allowed(received.origin, project.allowed_origins):
             for item in items:
                 self._refuse(project.id, public_key, item, INVALID, "cors", at)

@@ -89,3 +89,32 @@ def test_limits_in_upstream_answers_are_overheard(status: int, headers: dict[str
     assert heard == told
     listening.close()
     assert net.closed
+
+
+SMALL = '[limits]\nmax_envelope_bytes = "64 KiB"\n'
+
+
+@pytest.mark.process
+def test_a_request_that_is_refused_unread_is_one_dropped_item(tmp_path: Path) -> None:
+    """1. Requests of an authenticated client that nobody can read. 2. One without authentication.
+
+    Result: each of the first is one item received and one dropped with its reason, the last is nobody's.
+    """
+    running = Collector(tmp_path, SMALL + PROJECT).start()
+    try:
+        assert running.send(b"{nope\n")[0] == 400
+        assert running.send(b"x" * 70_000)[0] == 413
+        assert running.send(b"zzzz", {"Content-Encoding": "gzip"})[0] == 400
+        assert running.send(b'{}\n{"type":"integration"}\n{}\n{"type":"session"}\n{}\n')[0] == 400
+        assert running.send(b"x", {"X-Sentry-Auth": "Sentry sentry_key=" + "b" * 32})[0] == 403
+        dropped = {
+            "invalid:invalid_envelope": 1,
+            "invalid:too_large:request": 1,
+            "invalid:invalid_compression": 1,
+            "invalid:internal_envelope": 2,
+        }
+        ledger = wait_for(lambda: (found := running.drained()["ledger"])["dropped"] == dropped and found)
+        assert (ledger["received"], ledger["stored"]) == (5, 0)
+        assert balanced(ledger), json.dumps(ledger)
+    finally:
+        running.close()
