@@ -20,13 +20,13 @@ needs_packages = pytest.mark.skipif(
 )
 
 
-def run(*command: str, cwd: Path = HERE, environ: dict[str, str] | None = None) -> str:
-    """The stdout of a program that is to end well. No SENTRY_* of the machine gets in."""
+def run(*command: str, cwd: Path = HERE, environ: dict[str, str] | None = None, code: int = 0) -> str:
+    """The stdout of a program that is to end with `code`. No SENTRY_* of the machine gets in."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SENTRY_")}
     done = subprocess.run(
         command, cwd=cwd, env={**clean, **(environ or {})}, capture_output=True, text=True, timeout=90
     )
-    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -42,8 +42,8 @@ def counted(sent: list[list[str]]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
-COUNTS = """SELECT kind, count(*) AS n FROM items GROUP BY kind UNION ALL
-  SELECT CASE type WHEN 'feedback' THEN 'feedback' ELSE 'event' END AS kind, count(*) FROM events GROUP BY 1"""
+COUNTS = """SELECT project_id, kind, count(*) AS n FROM items GROUP BY ALL UNION ALL
+  SELECT project_id, CASE type WHEN 'feedback' THEN 'feedback' ELSE 'event' END, count(*) FROM events GROUP BY ALL"""
 
 
 class Seen:
@@ -53,7 +53,11 @@ class Seen:
         self.told = told
         self.ledger: dict[str, Any] = running.drained()["ledger"]
         self.rows = self._rows(running, {"counts": COUNTS, **parts})
-        self.stored: dict[str, int] = {row["kind"]: row["n"] for row in self.rows["counts"] if row["n"]}
+        self.stored = self.stored_in(running.project)
+
+    def stored_in(self, project_id: int) -> dict[str, int]:
+        """Items by type that a project has in the store."""
+        return {row["kind"]: row["n"] for row in self.rows["counts"] if row["project_id"] == project_id}
 
     def one(self, part: str, **values: Any) -> dict[str, Any]:
         """The only row with these values."""
