@@ -96,6 +96,12 @@ def write_delta(cursor: sqlite3.Cursor, delta: Delta, users: Users) -> None:
     _outcomes_and_ledger(cursor, delta)
 
 
+def move_hashes(cursor: sqlite3.Cursor, delta: Delta) -> None:
+    """The issues that hashes were given by hand."""
+    if delta.moves:
+        cursor.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?)", delta.moves)
+
+
 def _new_issues(cursor: sqlite3.Cursor, delta: Delta) -> None:
     slugs = dict(cursor.execute("SELECT id, slug FROM projects").fetchall())
     for one in delta.new_issues:

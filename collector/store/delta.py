@@ -90,6 +90,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     retitled: list[Retitled] = []
     outcomes: list[OutcomeRow] = []
     fills: list[tuple[int, int, float, float]] = []
+    moves: list[tuple[int, str, int]] = []  # project, hash, issue: a person's decision, also over what is known
 
 
 class AppliedBatch(msgspec.Struct, frozen=True):

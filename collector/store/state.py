@@ -14,7 +14,7 @@ from typing import Any, Self
 from collector.errors import ConfigError, Damaged, Unavailable
 from collector.model.outcome import DAMAGED
 from collector.model.received import START, Position
-from collector.store.applying import ADD_LEDGER, Users, write_delta
+from collector.store.applying import ADD_LEDGER, Users, move_hashes, write_delta
 from collector.store.buckets import IssueRate
 from collector.store.delta import AppliedBatch
 from collector.store.issues import IssueIndex, hash_key, short_id
@@ -206,6 +206,7 @@ class State:
                 write_delta(cursor, delta, self._users)
                 for callback in self.on_apply:
                     callback(cursor, batch)
+            move_hashes(cursor, delta)  # in any case: no record of the spool brings them again
             cursor.execute("INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?)",
                            (batch.no, segment, *batch.position, delta.stored))  # fmt: skip
             cursor.execute(

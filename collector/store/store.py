@@ -316,6 +316,25 @@ class Store:
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
         return Committed(position, plan.delta.stored, plan.delta.summarised, plan.duplicates, plan.delta.new_issues)
 
+    def move_hash(self, project_id: int, digest: str, issue_id: int) -> bool:
+        """A merge or split by hand: events with this hash join that issue from now on; stored ones stay where they are.
+
+        False when the project has no such issue. Kept as a delta of its own, so that it outlives state.sqlite.
+        Raises Unavailable, Damaged as `commit` does.
+        """
+        self._drain_backlog()
+        if not self._state.rows("SELECT 1 FROM issues WHERE id = ? AND project_id = ?", (issue_id, project_id)):
+            return False
+        segment, now, position = self._segments.active, self._clock.now(), self.position
+        no = max(segment.progress.no, self._last_no()) + 1
+        delta = Delta(moves=[(project_id, digest, issue_id)])
+        self._guarded(segment, lambda: segment.append(Commit(no, position, now, 0, [], [], encode_delta(delta))))
+        self._planner.index.known[hash_key(project_id, digest)] = issue_id
+        batch = AppliedBatch(no, position, now, delta, False, _no_event, self._payload_of)
+        self._backlog.append(_Waiting(batch, segment.name, segment.progress))
+        self._drain_backlog()
+        return True
+
     def _guarded(self, segment: Segment, work: Callable[[], None]) -> None:
         """Does something to a segment; afterwards nobody may believe in rows that are gone."""
         before = segment.progress.no

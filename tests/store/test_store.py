@@ -149,6 +149,50 @@ def test_the_store_tells_which_hashes_it_knows_also_after_a_restart(open_store: 
     assert not again.knows(43, [a])
 
 
+def test_a_hash_moved_by_hand_brings_its_events_to_the_other_issue(open_store: Opener) -> None:
+    store = open_store()
+    a, b = f"{1:032x}", f"{2:032x}"
+    store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
+    assert store.move_hash(42, b, 1)
+    store.commit([record(3, event(3, hashes=[b]))])
+    assert [row[:2] for row in issues(store)] == [("SHOP-1", 2), ("SHOP-2", 1)]
+    assert store.move_hash(42, b, 2)
+    store.commit([record(4, event(4, hashes=[b]))])
+    assert [row[:2] for row in issues(store)] == [("SHOP-1", 2), ("SHOP-2", 2)]
+    assert balance(store) == store.position.total == 4
+
+
+def test_a_hash_can_only_move_to_an_issue_of_its_project(open_store: Opener) -> None:
+    store = open_store(projects=SHOP_AND_BLOG)
+    store.commit([record(1, event(1)), record(2, event(2, project_id=43))])
+    before = store._state.mark
+    assert [store.move_hash(42, f"{1:032x}", number) for number in (2, 99)] == [False, False]
+    assert store._state.mark == before
+
+
+def test_a_moved_hash_survives_a_crash_and_the_loss_of_the_state(open_store: Opener, tmp_path: Path) -> None:
+    store = open_store()
+    a, b, new = (f"{n:032x}" for n in (1, 2, 3))
+    store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
+    assert store.move_hash(42, b, 1)
+    assert store.move_hash(42, new, 2)
+    store.commit([record(3, event(3, hashes=[b, a]))])
+    expected = [(a, 1), (b, 1), (new, 2)]
+    found = "SELECT hash, issue_id FROM hashes ORDER BY hash"
+    assert store._state.rows(found) == expected
+    kill(store)
+    again = open_store()
+    assert (again._state.rows(found), again.position) == (expected, Position(7, 3, 3))
+    kill(again)
+    (tmp_path / "data" / "state.sqlite").write_bytes(b"x" * 8192)
+    rebuilt = open_store()
+    assert (rebuilt._state.rows(found), rebuilt.position) == (expected, Position(7, 3, 3))
+    assert [row[1] for row in issues(rebuilt)] == [2, 1]
+    rebuilt.commit([record(4, event(4, hashes=[new]))])
+    assert [row[1] for row in issues(rebuilt)] == [2, 2]
+    assert balance(rebuilt) == rebuilt.position.total == 4
+
+
 def test_the_title_is_that_of_the_newest_event(open_store: Opener) -> None:
     store = open_store()
     store.commit([record(1, event(1, title="old")), record(2, event(2, title="new"))])
