@@ -15,6 +15,8 @@ IP_FIELDS = (
     " | attributes.'client.address' | attrs.ip_address"
 )
 STRICT_TEXT_FIELDS = "$error.value"
+STRICT_TAGS = "tags.* | $span.tags.*"
+STRICT_RULES = ["@email:replace", "@creditcard:luhn", "@userpath:replace", "@strict_keys:filter"]
 FREE_CONTENT = "$string | $number | $array | $object"
 REPLACE_ONLY_RULES = ["@email:replace", "@creditcard:replace", "@iban:replace", "@usssn:replace", "@bearer:replace"]
 STRIP_FIELDS = "strip-fields"
@@ -32,7 +34,8 @@ def default_program(settings: ScrubSettings) -> list[Application]:
         chosen[_cookie_fields()] = ["@anything:filter"]
         chosen[_replace_only_fields()] = REPLACE_ONLY_RULES
         if strict:
-            names += ["@email:replace", "@creditcard:luhn", "@userpath:replace", "@strict_keys:filter"]
+            names += STRICT_RULES
+            chosen[STRICT_TAGS] = ["@common:filter", *STRICT_RULES]
             chosen[STRICT_TEXT_FIELDS] = [*REPLACE_ONLY_RULES, "@creditcard:luhn", "@urlauth:legacy", "@pemkey:filter"]
     if settings.scrub_ip_addresses:
         chosen[IP_FIELDS] = ["@anything:remove"]

@@ -12,7 +12,7 @@ class ScrubSettings(Settings):
     scrub_defaults: Annotated[bool, Help("false keeps only `sensitive_fields` of the default scrubbing")] = True
     preset: Annotated[
         Literal["sentry", "strict"],
-        Help("strict adds e-mail, Luhn-checked cards, pwd, ssn, access_key, complete IPv6, user paths"),
+        Help("strict adds e-mail, Luhn-checked cards, pwd, ssn, access_key, complete IPv6, user paths, tags"),
     ] = "sentry"
     sensitive_fields: Annotated[list[str], Help("more words that make a key sensitive")] = []
     safe_fields: Annotated[list[str], Help('keys or selectors that are left alone: "order_id", "extra.url"')] = []

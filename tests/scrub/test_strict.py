@@ -55,3 +55,10 @@ def test_exception_values_lose_what_names_a_person_but_not_their_words() -> None
 def test_file_names_of_frames_stay() -> None:
     event = {"stacktrace": {"frames": [{"filename": "/home/bob/x.py", "abs_path": "/home/bob/x.py"}]}}
     assert json.loads(STRICT.event(json.dumps(event).encode())) == event
+
+
+def test_tags_are_looked_at_too() -> None:
+    tags = [["api_token", "abc"], ["mail", "bob@example.com"], ["card", "4111111111111111"], ["tenant", "acme"]]
+    after = json.loads(STRICT.event(json.dumps({"tags": tags}).encode()))
+    assert [pair[1] for pair in after["tags"]] == ["[Filtered]", "[email]", "[Filtered]", "acme"]
+    assert json.loads(Scrubber(ScrubSettings()).event(json.dumps({"tags": tags}).encode())) == {"tags": tags}
