@@ -130,18 +130,18 @@ class Facts:
         if not any(stack and stack.looks for stack in stacks):
             thread = self.chosen_thread()
             stacks = [self.thread_stack(thread)] if thread else []
+        return [item for stack in stacks if stack for item in _items_of(stack)]
+
+    def _threads(self) -> list[Mapping[str, Any]]:
         return [
             {
-                "function": look.function or "<unknown>",
-                "abs_path": look.path,
-                "filename": look.filename,
-                "module": look.module,
-                "package": look.package,
-                "app": bool(place.in_app),
+                "thread.id": None if thread.id is None else str(thread.id),
+                "thread.name": thread.name,
+                "thread.state": thread.state,
+                "thread.crashed": bool(thread.crashed),
+                "thread.current": bool(thread.current),
             }
-            for stack in stacks
-            if stack
-            for look, place in zip(stack.looks, stack.places, strict=True)
+            for thread in self.threads()
         ]
 
     # Variables of fingerprints.
@@ -179,6 +179,25 @@ class Facts:
         return parameterize(value, trim=False) if value in self.messages() else value
 
 
+def _items_of(stack: Stack) -> list[dict[str, Any]]:
+    """The frames of one stack; each knows its caller and its callee."""
+    items: list[dict[str, Any]] = []
+    for look, place in zip(stack.looks, stack.places, strict=True):
+        item: dict[str, Any] = {
+            "function": look.function or "<unknown>",
+            "abs_path": look.path,
+            "filename": look.filename,
+            "module": look.module,
+            "package": look.package,
+            "app": bool(place.in_app),
+        }
+        if items:
+            item["caller"] = items[-1]
+            items[-1]["callee"] = item
+        items.append(item)
+    return items
+
+
 ITEMS: dict[str, Callable[[Facts], list[Mapping[str, Any]]]] = {
     "messages": Facts._messages,
     "exceptions": Facts._exception_items,
@@ -188,6 +207,7 @@ ITEMS: dict[str, Callable[[Facts], list[Mapping[str, Any]]]] = {
     "family": Facts._family,
     "release": Facts._release,
     "frames": Facts._frames,
+    "threads": Facts._threads,
 }
 
 VARIABLES: dict[str, Callable[[Facts], str]] = {

@@ -1,6 +1,7 @@
 """Fingerprint rules and fingerprint variables (reference/grouping.md, section 13).
 
-line    := matcher+ "->" value ("," value | value)*        "#" starts a comment line
+line    := [caller] matcher+ [callee] "->" value ("," value | value)*        "#" starts a comment line
+caller  := "[" matcher+ "]" "|"        callee := "|" "[" matcher+ "]"       (frames around the one that matches)
 matcher := ["!"] key ":" (quoted | run of non-blanks)       a key may be quoted
 value   := quoted | bare text without blank, "{" or ","  |  {{ variable }}  |  title="..."
 """
@@ -34,6 +35,11 @@ KEYS = {
     "sdk": "sdk",
     "family": "family",
     "release": "release",
+    "thread.id": "thread.id",
+    "thread.name": "thread.name",
+    "thread.state": "thread.state",
+    "thread.crashed": "thread.crashed",
+    "thread.current": "thread.current",
 }
 # Matchers of one group must agree on one item; keys that are not here look at frames.
 GROUPS = {
@@ -45,13 +51,20 @@ GROUPS = {
     "sdk": "sdk",
     "family": "family",
     "release": "release",
+    "thread.id": "threads",
+    "thread.name": "threads",
+    "thread.state": "threads",
+    "thread.crashed": "threads",
+    "thread.current": "threads",
 }
 IGNORE_CASE = frozenset({"value", "level"})
+FLAGS = frozenset({"app", "thread.crashed", "thread.current"})
 
 VARIABLE = re.compile(r"\{\{\s*(\S+?)\s*\}\}")
 KEY = re.compile(r'\s*(!?)(?:([a-zA-Z0-9_.-]+)|"([a-zA-Z0-9_.:-]+)"):')
 QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"')
 BARE = re.compile(r"\S+")
+BARE_IN_BRACKETS = re.compile(r"[^\s\]]+")
 ATTRIBUTE = re.compile(r"([a-zA-Z0-9_.-]+)=(?=\")")
 VALUE = re.compile(r"\{\{\s*\S+?\s*\}\}|[^\s{,]+")
 GAP = re.compile(r"\s*,?\s*")
@@ -84,7 +97,7 @@ class FingerprintMatcher(NamedTuple):
         if self.key in ("family", "sdk"):
             wanted = self.pattern.split(",")
             return "all" in wanted or value in wanted
-        if self.key == "app":
+        if self.key in FLAGS:
             return self.pattern.lower() in (TRUE_WORDS if value else FALSE_WORDS)
         return text_matches(value, self.pattern, ignore_case=self.key in IGNORE_CASE)
 
@@ -93,12 +106,15 @@ class FingerprintMatcher(NamedTuple):
 
 
 class FingerprintRule(NamedTuple):
-    """One rule. `title`: template of the issue's title, or None."""
+    """One rule. `title`: template of the issue's title, or None. caller, callee: of the frames around the matching one,
+    a stack's outermost frame has no caller; what must hold of a frame that is not there does not hold."""
 
     matchers: tuple[FingerprintMatcher, ...]
     fingerprint: tuple[str, ...]
     title: str | None = None
     built_in: bool = False
+    caller: tuple[FingerprintMatcher, ...] = ()
+    callee: tuple[FingerprintMatcher, ...] = ()
 
     def matches(self, facts: Facts) -> bool:
         """Whether for every group of matchers at least one item of the event satisfies all of them."""
@@ -106,14 +122,28 @@ class FingerprintRule(NamedTuple):
         for matcher in self.matchers:
             group = "tags" if matcher.key.startswith("tags.") else GROUPS.get(matcher.key, "frames")
             groups.setdefault(group, []).append(matcher)
+        if self.caller or self.callee:
+            groups.setdefault("frames", [])
         return all(
-            any(all(matcher.accepts(item) for matcher in matchers) for item in facts.items(group))
+            any(
+                all(matcher.accepts(item) for matcher in matchers) and (group != "frames" or self._fits(item))
+                for item in facts.items(group)
+            )
             for group, matchers in groups.items()
+        )
+
+    def _fits(self, frame: Mapping[str, Any]) -> bool:
+        """Whether the frames around this one match."""
+        return all(
+            not matchers or (side in frame and all(matcher.accepts(frame[side]) for matcher in matchers))
+            for side, matchers in (("caller", self.caller), ("callee", self.callee))
         )
 
     def __str__(self) -> str:
         title = f' title="{self.title}"' if self.title else ""
-        return f'{" ".join(map(str, self.matchers))} -> "{"".join(self.fingerprint)}"{title}'
+        caller = f"[ {' '.join(map(str, self.caller))} ] | " if self.caller else ""
+        callee = f" | [ {' '.join(map(str, self.callee))} ]" if self.callee else ""
+        return f'{caller}{" ".join(map(str, self.matchers))}{callee} -> "{"".join(self.fingerprint)}"{title}'
 
 
 class FingerprintRules:
@@ -204,21 +234,52 @@ class _Line:
         return RuleError(self.number, self.at + 1, reason)
 
     def rule(self) -> FingerprintRule:
+        caller = self.brackets()
+        if caller:
+            self.take("|")
         matchers = []
-        while not self.text.startswith("->", self.skip_blanks()):
+        while not self.text.startswith(("->", "|"), self.skip_blanks()):
             matchers.append(self.matcher())
         if not matchers:
             raise self.fail("expected at least one matcher such as type:ValueError")
-        self.at += 2
+        callee: list[FingerprintMatcher] = []
+        if self.text.startswith("|", self.at):
+            self.at += 1
+            callee = self.brackets()
+            if not callee:
+                raise self.fail("expected a matcher of the frame called, such as [ function:load ]")
+        self.take("->")
         fingerprint, title = self.values()
-        return FingerprintRule(tuple(matchers), tuple(fingerprint), title)
+        return FingerprintRule(tuple(matchers), tuple(fingerprint), title, caller=tuple(caller), callee=tuple(callee))
+
+    def take(self, sign: str) -> None:
+        if not self.text.startswith(sign, self.skip_blanks()):
+            raise self.fail(f"expected {sign}")
+        self.at += len(sign)
+
+    def brackets(self) -> list[FingerprintMatcher]:
+        """The matchers of a frame beside; none where no bracket opens."""
+        if not self.text.startswith("[", self.skip_blanks()):
+            return []
+        self.at += 1
+        found: list[FingerprintMatcher] = []
+        while not self.text.startswith("]", self.skip_blanks()):
+            at = self.at
+            found.append(self.matcher(BARE_IN_BRACKETS))
+            if GROUPS.get(found[-1].key) or found[-1].key.startswith("tags."):
+                self.at = at
+                raise self.fail(f"{found[-1].key} says nothing about a frame beside")
+        if not found:
+            raise self.fail("expected a matcher such as function:load")
+        self.at += 1
+        return found
 
     def skip_blanks(self) -> int:
         while self.at < len(self.text) and self.text[self.at].isspace():
             self.at += 1
         return self.at
 
-    def matcher(self) -> FingerprintMatcher:
+    def matcher(self, unquoted: re.Pattern[str] = BARE) -> FingerprintMatcher:
         found = KEY.match(self.text, self.at)
         if not found:
             raise self.fail("expected a matcher such as type:ValueError, or ->")
@@ -228,7 +289,7 @@ class _Line:
         if argument:
             self.at = argument.end()
             return FingerprintMatcher(key, _unescaped(argument[1]), bool(found[1]))
-        bare = BARE.match(self.text, self.at)
+        bare = unquoted.match(self.text, self.at)
         if not bare or bare[0].startswith('"'):
             raise self.fail("unclosed quote" if bare else "expected a pattern")
         self.at = bare.end()

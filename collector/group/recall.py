@@ -73,7 +73,9 @@ def key_of(facts: Facts, *context: Hashable) -> Key | None:
         glance = (each.type, len(frames or ()), (last.function, last.lineno) if last else None)
     if parts:
         parts.append(view.sdk.version if view.sdk and len(parts) > 1 else None)
-    threads = view.threads and (tuple(view.threads.values) if view.threads.values else ())
+    threads = view.threads and tuple(
+        each and (each.crashed, each.current, each.stacktrace) for each in view.threads.values or ()
+    )
     entry = view.logentry
     has_message = view.message if entry is None else entry.formatted or entry.message
     logged = (entry is not None or view.message is not None, not has_message)

@@ -92,6 +92,9 @@ class ExceptionsView(Struct, gc=False):
 class ThreadView(Struct, frozen=True, gc=False):
     """One thread."""
 
+    id: int | str | None = None
+    name: str | None = None
+    state: str | None = None
     crashed: bool | None = None
     current: bool | None = None
     stacktrace: StackView | None = None

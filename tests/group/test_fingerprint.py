@@ -25,6 +25,7 @@ EVENT: dict[str, Any] = {
     "transaction": "/cart",
     "tags": [["browser", "Firefox 130"], ["empty", ""]],
     "sdk": {"name": "sentry.python.flask", "version": "2.1"},
+    "threads": {"values": [{"id": 7, "name": "main", "crashed": True}, {"id": "9", "state": "waiting"}]},
 }
 
 
@@ -55,6 +56,13 @@ MATCHING = [
     "family:all",
     "release:shop@*",
     '"tags.browser":Firefox*',
+    "[ function:lib ] | function:pay",
+    "[module:flask.* app:no] | app:yes",
+    'function:lib | [ function:"pay" ]',
+    "[ !function:pay ] | type:ValueError",
+    "thread.name:main thread.crashed:yes",
+    "thread.id:7 !thread.crashed:no",
+    "thread.state:wait* thread.current:false",
 ]
 NOT_MATCHING = [
     "type:valueerror",
@@ -67,6 +75,12 @@ NOT_MATCHING = [
     "family:native",
     "path:*.py",
     "type:ValueError module:nothing",
+    "[ function:pay ] | function:lib",
+    "[ !function:pay ] | function:lib",
+    "function:pay | [ !function:nothing ]",
+    "thread.name:main thread.crashed:no",
+    "thread.id:8",
+    "!thread.name:* thread.current:yes",
 ]
 
 
@@ -164,6 +178,11 @@ MISTAKES = [
     ('type:"a -> b', 1, 6, "unclosed quote"),
     ('type:a -> b color="red"', 1, 13, "unknown attribute 'color'"),
     ("type: -> b", 1, 6, "expected a pattern"),
+    ("[ ] | function:a -> b", 1, 3, "such as function:load"),
+    ("[ function:a ] function:b -> c", 1, 16, r"expected \|"),
+    ("[ type:a ] | function:b -> c", 1, 3, "says nothing about a frame beside"),
+    ("function:a | -> b", 1, 14, "the frame called"),
+    ("function:a | [ function:b ] app:no -> c", 1, 29, "expected ->"),
 ]
 
 
