@@ -196,7 +196,9 @@ def test_bodies_and_items_over_their_limits_are_413_and_counted() -> None:
             item = await house.post(PATH, envelope(('{"type":"event"}', b"x" * 1025), ('{"type":"session"}', b"{}")))
             assert (item.status, item.json["causes"]) == (413, ["max_event_bytes is 1 KiB, this has 1025 bytes"])
             reason = "too_large:event"
-            assert house.reasons() == [("invalid", reason, "error", 1, 1), ("invalid", reason, "session", 1, 1)]
+            unread = ("invalid", "too_large:request", "default", 1, 1)
+            items = [("invalid", reason, "error", 1, 1), ("invalid", reason, "session", 1, 1)]
+            assert house.reasons() == [unread, unread, *items]
             assert house.spooled == []
 
     play(scene())
