@@ -14,10 +14,10 @@ from collector.group.recall import Known
 from collector.group.stack import StackReader
 from collector.group.syntax import Rule, parse_rules
 
-# Set id -> data file. The older set was called newstyle:2023-01-11 before.
+# Set id -> data files, one after the other. The older set was called newstyle:2023-01-11 before.
 BUILT_IN_SETS = {
-    "all-platforms:2026-01-20": "rules_2026_01_20.txt",
-    "all-platforms:2023-01-11": "rules_2023_01_11.txt",
+    "all-platforms:2026-01-20": ("rules_2026_01_20.txt", "rules_unity.txt"),
+    "all-platforms:2023-01-11": ("rules_2023_01_11.txt", "rules_unity.txt"),
 }
 MAX_FRAME_MEMO_BYTES = 8 * 2**20
 MAX_RECALLED_BYTES = 16 * 2**20
@@ -26,7 +26,8 @@ MAX_RECALLED_BYTES = 16 * 2**20
 @lru_cache(maxsize=8)
 def built_in_text(name: str) -> str:
     """The text of a built-in set. Raises KeyError for an unknown name."""
-    return importlib.resources.files(__package__).joinpath(BUILT_IN_SETS[name]).read_text("utf-8")
+    folder = importlib.resources.files(__package__)
+    return "".join(folder.joinpath(file).read_text("utf-8") for file in BUILT_IN_SETS[name])
 
 
 @lru_cache(maxsize=8)
