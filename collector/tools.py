@@ -77,17 +77,19 @@ class Tools:
         project = self.project_of(args, config) if args.project else next(iter(config.project), None)
         before = project.grouping if project else None
         now = Options(before.config, before.stack_trace_rules, before.fingerprint_rules) if before else Options()
+        after = Options(now.config, _text(args.rules, now.stack_trace_rules),
+                        _text(args.fingerprints, now.fingerprint_rules))  # fmt: skip
         where = f" AND project_id = {project.id}" if project else ""
         answer = io.BytesIO()
         self.query(config, f"SELECT payload FROM events WHERE payload IS NOT NULL{where}", answer)  # noqa: S608 - a number
         rows = json.loads(answer.getvalue())
-        return _print(try_rules((_payload(row["payload"]) for row in rows), now, options))
+        return _print(try_rules((_payload(row["payload"]) for row in rows), now, after))
 
     def normalise(self, args: argparse.Namespace) -> int:
         """Print events as they would be normalised."""
         from collector.digest.console import normalise_lines
 
-        return _print(normalise_lines(_lines(args.file)))
+        return _answer(normalise_lines(_lines(args.file)))
 
     def scrub(self, args: argparse.Namespace) -> int:
         """Print events as they would be stored: normalised and scrubbed by a project's settings."""
@@ -95,7 +97,7 @@ class Tools:
         from collector.scrub.settings import ScrubSettings
 
         settings = self.project_of(args, self.load(args)).scrubbing if args.project else ScrubSettings()
-        return _print(scrub_lines(_lines(args.file), settings))
+        return _answer(scrub_lines(_lines(args.file), settings))
 
 
 def add_tools(add: Callable[..., argparse.ArgumentParser], tools: Tools) -> None:
@@ -123,6 +125,17 @@ def add_tools(add: Callable[..., argparse.ArgumentParser], tools: Tools) -> None
 
 def _payload(value: object) -> bytes:
     return (value if isinstance(value, str) else json.dumps(value)).encode()
+
+
+def _answer(lines: Iterator[str]) -> int:
+    """Print one answer an event; 1 when there was something that is no event."""
+    from collector.digest.console import is_refusal
+
+    code = 0
+    for line in lines:
+        print(line)
+        code = 1 if is_refusal(line) else code
+    return code
 
 
 def _print(lines: Iterator[str]) -> int:

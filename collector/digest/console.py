@@ -20,6 +20,7 @@ from collector.scrub.scrubber import Scrubber
 from collector.scrub.settings import ScrubSettings
 
 NO_ID = "0" * 32
+REFUSAL = '{"error": '
 
 
 def normalise_event(payload: bytes, clock: Clock | None = None) -> bytes:
@@ -47,6 +48,11 @@ def scrub_lines(lines: Iterable[str], settings: ScrubSettings, clock: Clock | No
     """Each event as it would be stored: normalised and scrubbed by `settings`."""
     scrubber = Scrubber(settings)
     return _answers(lines, lambda payload: scrubber.event(normalise_event(payload, clock)))
+
+
+def is_refusal(line: str) -> bool:
+    """Whether an answer says that the input was no event; no event begins so."""
+    return line.startswith(REFUSAL)
 
 
 def _answers(lines: Iterable[str], work: Callable[[bytes], bytes]) -> Iterator[str]:

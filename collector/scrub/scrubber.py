@@ -1,5 +1,6 @@
 """The scrubber of a project: bytes in, bytes out."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
 EVENT_KINDS = frozenset(kind for kind, schema in SCHEMAS.items() if schema is EVENT)
 NORMALISED_KINDS = frozenset(("event", "transaction"))
+_SENTRY_USER = re.compile(rb'"sentry_user":("(id|username|email|ip):((?:[^"\\\\]|\\\\.)*)")')
 NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 
@@ -41,6 +43,10 @@ class Scrubber:
         """
         if self.idle:
             return payload
+        fresh = self._event(payload)
+        return fresh if fresh is payload else without_stale_user(payload, fresh)
+
+    def _event(self, payload: bytes) -> bytes:
         if self._scanner is None:
             return self.walked(payload, "event")
         try:
@@ -98,6 +104,15 @@ class Scrubber:
             programs = [program for program in (self._advanced, self._default) if program]
             roots = self._roots[kind] = [root_place([program], self._keys, schema) for program in programs]
         return roots
+
+
+def without_stale_user(sent: bytes, scrubbed: bytes) -> bytes:
+    """`user.sentry_user` repeats what identifies the user: it goes when that was scrubbed."""
+    for found in _SENTRY_USER.finditer(sent):
+        name = b"ip_address" if found[2] == b"ip" else found[2]
+        if b'"%b":"%b"' % (name, found[3]) not in scrubbed:
+            scrubbed = scrubbed.replace(b'"sentry_user":' + found[1], b'"sentry_user":null')
+    return scrubbed
 
 
 def decode(payload: bytes) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from collector.digest.console import normalise_lines, scrub_lines
+from collector.digest.console import is_refusal, normalise_lines, scrub_lines
 from collector.digest.digester import Digester
 from collector.digest.project import ProjectRules
 from collector.digest.settings import DigestSettings
@@ -196,3 +196,8 @@ def test_older_hashes_are_computed_only_for_what_the_store_does_not_know() -> No
 
 
 STACK = {"frames": [{"filename": "a.py", "function": "f", "module": "a", "in_app": True}]}
+
+
+def test_answers_for_what_is_no_event_are_told_apart() -> None:
+    lines = list(normalise_lines(["[1]\n", '{"message": "m"}\n', '{"type": "transaction"}\n']))
+    assert [is_refusal(line) for line in lines] == [True, False, True]

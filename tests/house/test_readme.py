@@ -2,10 +2,12 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from collector import cli
+from collector.config import load
 from tests.house.readme import PARTS, README, part
 
 TEXT = README.read_text()
@@ -36,12 +38,8 @@ def test_the_top_level_holds_only_what_it_may() -> None:
     assert {top for top in tops if not top.startswith(".")} <= allowed
 
 
-def test_the_configuration_of_the_readme_is_valid(tmp_path: object) -> None:
-    from pathlib import Path
-
-    from collector.config import load
-
-    (text,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-    path = Path(str(tmp_path)) / "c.toml"
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
+def test_each_configuration_of_the_readme_is_valid(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
     path.write_text(text)
     assert load(path, {}).project[0].slug == "shop"

@@ -202,3 +202,12 @@ def test_selectors_are_understood(text: str) -> None:
 def test_broken_selectors_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="column"):
         parse_selector(text)
+
+
+@pytest.mark.parametrize("field", ["id", "username", "email", "ip_address"])
+def test_the_repeated_identity_of_a_user_goes_with_the_field(field: str) -> None:
+    kind = "ip" if field == "ip_address" else field
+    payload = json.dumps({"user": {field: "1.2.3.4", "sentry_user": f"{kind}:1.2.3.4"}}, separators=(",", ":")).encode()
+    scrubber = Scrubber(ScrubSettings(applications={f"$user.{field}": ["@anything:remove"]}))
+    assert b"1.2.3.4" not in scrubber.event(payload)
+    assert Scrubber(ScrubSettings()).event(payload) == payload
