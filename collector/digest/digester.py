@@ -29,6 +29,7 @@ from collector.model.outcome import DAMAGED, FILTERED, INVALID, Outcome
 from collector.model.received import Position, Received
 from collector.protocol.kinds import counts_of
 from collector.protocol.limits import LimitSettings
+from collector.protocol.recordings import is_oversized
 from collector.protocol.records import open_body
 from collector.protocol.reports import read_report
 
@@ -71,7 +72,7 @@ class Digester:
         knows: Knows = knows_nothing,
     ) -> None:
         self.settings = settings
-        self._limits = limits
+        self.limits = limits
         self.normaliser = Normaliser(enrichment or enrichment_of(settings))
         self._stages = {project_id: Stages(rules, partial(knows, project_id)) for project_id, rules in projects.items()}
         self._other = Stages(ProjectRules())
@@ -101,7 +102,7 @@ class Digester:
         return Digested(position, received.quantity, outcomes=[lost], damaged=bytes(body), why=why)
 
     def _envelope(self, digested: Digested, received: Received, body: bytes) -> None:
-        envelope = open_body(received, body, self._limits)
+        envelope = open_body(received, body, self.limits)
         record = Record(self, digested, received, envelope)
         for index, item in enumerate(envelope.items):
             if index not in received.skip:
@@ -194,6 +195,9 @@ class Record:
         else:
             rule = ITEM_RULES.get(item.type)
             payload = rule(payload, about) if rule is not None else payload
+            limit = self.digester.limits.max_replay_unpacked_bytes
+            if item.type == "replay_recording" and is_oversized(payload, limit):
+                raise Invalid("too_large:replay_recording", "max_replay_unpacked_bytes")
             reason = self._filter(item, payload, about)
         if reason is not None:
             self._drop(item, FILTERED, reason)

@@ -27,6 +27,7 @@ class LimitSettings(Settings):
     max_client_reports_count: Annotated[int, Help("client reports in one envelope")] = 100
     max_profile_bytes: Annotated[Size, Help("one profile or profile chunk")] = Size("50 MiB")
     max_replay_bytes: Annotated[Size, Help("one replay recording or video, as sent")] = Size("10 MiB")
+    max_replay_unpacked_bytes: Annotated[Size, Help("one replay recording, unpacked")] = Size("100 MiB")
     max_check_in_bytes: Annotated[Size, Help("one check-in")] = Size("100 KiB")
     max_log_bytes: Annotated[Size, Help("one log record, on average over its container")] = Size("2 MiB")
     max_trace_metric_bytes: Annotated[Size, Help("one trace metric, on average over its container")] = Size("1 MiB")
