@@ -34,7 +34,7 @@ from collector.model.settings import (
     decode_typed,
     encode_typed,
 )
-from collector.model.shape import bare, fill, help_of, is_table, leaves, table_list
+from collector.model.shape import bare, fill, help_of, is_table, leaves, nearest, table_list
 from collector.protocol.limits import LimitSettings
 from collector.query.settings import QuerySettings
 from collector.scrub.settings import ScrubSettings
@@ -162,8 +162,12 @@ def _read_secret_files(kind: type[Settings], values: Any, folder: Path, path: st
 
 def _apply_environ(values: dict[str, Any], environ: Mapping[str, str], mistakes: list[str]) -> None:
     known = {ENV_PREFIX + "_".join(path).upper(): (path, kind) for path, kind in leaves(Config)}
+    tables = {path[0] for path, _ in known.values()}
     for name, text in environ.items():
         if name not in known:
+            first = name.removeprefix(ENV_PREFIX).partition("_")[0].lower()
+            if name.startswith(ENV_PREFIX) and first in tables:
+                mistakes.append(f"{name}: unknown key{nearest(name, list(known))}")
             continue
         path, kind = known[name]
         table = values

@@ -57,6 +57,8 @@ def offline_status(config: Config, why: str) -> dict[str, Any]:
             spool=spool,
             waiting=(records, quantity, size),
             refusals={},
+            spooled_refusals={},
+            shed_pressure=1.0,
             uptime_seconds=0.0,
             address=config.listen.address,
             dsns=[],

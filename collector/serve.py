@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tomllib
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from collector.status import MAX_BEAT_AGE_SECONDS, Facts, compose
 from collector.web.app import build_web
 
 FLUSH_EVERY_SECONDS = 1.0
+HUNG_TICKS = 60  # seconds without a sign of life; the longest honest silence is a checkpoint of a large segment
 KEEP_EVERY_SECONDS = 10.0
 ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
 CONTROL_SOCKET = "tmp/control.sock"
@@ -73,9 +75,15 @@ def with_default_project(config: Config, disk: Disk) -> Config:
 
 def dsn_lines(config: Config, address: str) -> list[str]:
     """One DSN a project, for clients on this machine when the listen address is a wildcard."""
+    place = local_address(address)
+    return [f"http://{project.keys[0]}@{place}/{project.id}" for project in config.project]
+
+
+def local_address(address: str) -> str:
+    """Where this machine reaches a listen address, also a wildcard."""
     host, _, port = address.rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}.get(host, host)  # noqa: S104
-    return [f"http://{project.keys[0]}@{host}:{port}/{project.id}" for project in config.project]
+    return f"{host}:{port}"
 
 
 class QuietServer(uvicorn.Server):
@@ -124,6 +132,8 @@ class Front:
         self.server = QuietServer(settings)
         self.signals = 0
         self._kept = b""
+        self._silent_ticks = 0
+        self._spooled_refusals: deque[tuple[Position, dict[str, int]]] = deque()
 
     def spool_add(self, received: Received, body: bytes) -> "asyncio.Future[Position]":
         """Into the spool; a worker that waits hears of it once it is durable."""
@@ -140,6 +150,7 @@ class Front:
 
     async def on_frame(self, kind: str, body: Any) -> Any:
         """What the worker says unasked."""
+        self._silent_ticks = 0
         if kind == "limits":
             self.admission.learn(int(body["project_id"]), as_limits(body["limits"]))
         elif kind == "beat":
@@ -171,6 +182,8 @@ class Front:
                 spool=self.spool.status(),
                 waiting=self.spool.pending(Position(*(beat.get("position") or START))),
                 refusals=self.refusals.by_ledger_key(),
+                spooled_refusals=self.told_refusals(),
+                shed_pressure=self.config.admit.shed_pressure,
                 uptime_seconds=self.clock.monotonic() - self.started_at,
                 address=self.address,
                 dsns=dsn_lines(self.config, self.address),
@@ -199,11 +212,13 @@ class Front:
         """Spool what was refused since the last time, so that the ledger takes the same exact path as events."""
         if not self.refusals:
             return
+        keys = self.refusals.by_ledger_key()
         outcomes = self.refusals.take()
         quantity = sum(outcome.items for outcome in outcomes)
         received = Received(door="ledger", project_id=0, received_at=self.clock.now(), quantity=quantity)
         try:
-            await self.spool_add(received, msgspec.msgpack.encode(outcomes))
+            position = await self.spool_add(received, msgspec.msgpack.encode(outcomes))
+            self._spooled_refusals.append((position, keys))
         except (Busy, Unavailable):  # disk trouble: keep them in memory until it is over
             for outcome in outcomes:
                 self.refusals.add(outcome)
@@ -215,6 +230,29 @@ class Front:
             await self.flush_refusals()
             if self.spool.pressure >= self.config.admit.shed_pressure:
                 self.worker.link.notify("release")
+            self.watch_worker()
+
+    def watch_worker(self) -> None:
+        """End a worker that hangs; `worker.run` starts another. Counted in our own ticks, so that a machine that slept,
+        or a whole process group that was stopped, does not count against it."""
+        self._silent_ticks += 1
+        if self._silent_ticks >= HUNG_TICKS and self.worker.pid is not None:
+            log.error("the worker hangs; ending it", silent_seconds=self._silent_ticks)
+            self._silent_ticks = 0
+            self.worker.kill()
+
+    def told_refusals(self) -> dict[str, int]:
+        """Refusals that the worker has not counted yet: in memory, or in the spool behind its position. They are shown
+        as dropped from the beginning, so that the figure never goes back."""
+        at = Position(*(self.beat.get("position") or START))
+        while self._spooled_refusals and (
+            at.epoch == self._spooled_refusals[0][0].epoch and at.seq >= self._spooled_refusals[0][0].seq
+        ):
+            self._spooled_refusals.popleft()
+        told: Counter[str] = Counter()
+        for _, keys in self._spooled_refusals:
+            told.update(keys)
+        return dict(told)
 
     def recall_admission(self) -> None:
         """Take over the counters of the last run, as far as they are usable."""

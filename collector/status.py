@@ -24,7 +24,9 @@ class Facts(NamedTuple):
     worker_restarts: int
     spool: dict[str, Any]
     waiting: tuple[int, int, int]  # records, quantity, bytes behind the worker's position
-    refusals: dict[str, int]
+    refusals: dict[str, int]  # in memory
+    spooled_refusals: dict[str, int]  # in the spool, behind the worker's position
+    shed_pressure: float
     uptime_seconds: float
     address: str
     dsns: list[str]
@@ -35,7 +37,9 @@ class Facts(NamedTuple):
 EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
 
 
-def ledger(beat: dict[str, Any], spool: dict[str, Any], refusals: dict[str, int]) -> dict[str, Any]:
+def ledger(
+    beat: dict[str, Any], spool: dict[str, Any], refusals: dict[str, int], spooled: dict[str, int]
+) -> dict[str, Any]:
     """received = stored + summarised + dropped + in_spool.
 
     received comes from the totals written into the spool's own frames, the others from the worker's counters; that
@@ -45,11 +49,11 @@ def ledger(beat: dict[str, Any], spool: dict[str, Any], refusals: dict[str, int]
     epoch, _, digested_total = beat.get("position") or (0, 0, 0)
     written_epoch, _, written_total = spool["position"]
     dropped = dict(worker.get("dropped") or {})
-    for key, items in refusals.items():
+    for key, items in [*refusals.items(), *spooled.items()]:
         dropped[key] = dropped.get(key, 0) + items
     before = worker.get("received_before", 0)
     same = epoch == written_epoch
-    in_spool = written_total - (digested_total if same else 0)
+    in_spool = written_total - (digested_total if same else 0) - sum(spooled.values())
     if not same:  # a new spool after the old one was lost: what the old one brought stays counted
         before += digested_total
     return {
@@ -68,6 +72,12 @@ def _outbox(forward: dict[str, Any] | None) -> dict[str, Any]:
     return {**forward["outbox"], "state": forward["state"], "sent": sent, "last_error": forward["last_error"]}
 
 
+def _is_refusing(facts: Facts) -> bool:
+    """Errors are refused: the spool is full, or so nearly that admission sheds even them (its last fifth)."""
+    shed_from = facts.shed_pressure + (1 - facts.shed_pressure) * 0.8
+    return bool(facts.spool["pressure"] >= min(1.0, shed_from))
+
+
 def _problems(facts: Facts) -> Iterator[str]:
     """Sentences for people, worst first."""
     age = facts.beat_age_seconds
@@ -79,11 +89,13 @@ def _problems(facts: Facts) -> Iterator[str]:
         yield facts.spool["trouble"]
     if facts.memory_trouble:
         yield facts.memory_trouble
-    if facts.spool["pressure"] >= 1 and not facts.spool["trouble"]:
+    if _is_refusing(facts) and not facts.spool["trouble"]:
         yield "the spool takes no more: it is full or the disk is"
     for name, loop in (facts.beat.get("loops") or {}).items():
         if loop["late"]:
             yield f"loop {name} has not stamped its heartbeat for {loop['age_seconds']:.0f} s"
+    if aside := (facts.beat.get("quarantine") or {}).get("files"):
+        yield f"{aside} damaged or undigestible pieces are set aside in quarantine/"
     forward = facts.beat.get("forward")
     if forward and forward["last_error"]:
         yield f"upstream: {forward['last_error']}"
@@ -99,7 +111,7 @@ def compose(facts: Facts) -> dict[str, Any]:
     alive = age is not None and age <= MAX_BEAT_AGE_SECONDS
     late = [name for name, loop in (beat.get("loops") or {}).items() if loop["late"]]
     return {
-        "ready": alive and not facts.spool["trouble"] and facts.spool["pressure"] < 1 and not facts.memory_trouble,
+        "ready": alive and not facts.spool["trouble"] and not _is_refusing(facts) and not facts.memory_trouble,
         "healthy": alive and not late and not facts.spool["trouble"],
         "problems": problems,
         "version": __version__,
@@ -122,5 +134,5 @@ def compose(facts: Facts) -> dict[str, Any]:
         "quarantine": beat.get("quarantine") or {"files": 0, "bytes": 0},
         "status": {"answers": facts.answers},
         "recent_issues": beat.get("recent_issues") or [],
-        "ledger": ledger(beat, facts.spool, facts.refusals),
+        "ledger": ledger(beat, facts.spool, facts.refusals, facts.spooled_refusals),
     }

@@ -39,6 +39,7 @@ class Guarded(HttpToolsProtocol):
         self._body_from = 0.0
         self._drain_bytes = 0
         self._refusal = 400
+        self._is_ended = False
         self._peer = ""
         super().connection_made(transport)
         peer = self.client[0] if self.client else ""
@@ -76,6 +77,17 @@ class Guarded(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. What is complete is answered before we close; what is not ends in a 400."""
+        if self._phase == _ANSWER:
+            self._is_ended = True
+            return True  # keep our half open for the answer
+        if self._phase == _BODY and not self.cycle.response_complete:
+            self._break_off(400)
+        elif self._phase == _HEAD:
+            self._refuse(400)
+        return False
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         # behind a body in the same chunk only what comes after it counts
@@ -108,6 +120,9 @@ class Guarded(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self._is_ended:
+            self.transport.close()
+            return
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -125,6 +140,8 @@ class Guarded(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
+            if self._phase == _BODY:
+                self._break_off(status)
             self.transport.close()  # an answer is under way: nothing may be put in front of it
             return
         self.transport.write(STATUS_LINE[status] + _REFUSALS[status])
@@ -157,14 +174,18 @@ class Guarded(HttpToolsProtocol):
         self._timer = self.loop.call_later(max(pause, 0.01), self._look)
 
     def _late(self) -> None:
-        cycle = self.cycle
         if self._phase == _HEAD:
             self._refuse(408)
-            return
-        if not cycle.response_started:
-            cycle.disconnected = True  # the app gets http.disconnect and answers nothing any more
+        else:
+            self._break_off(408)
+
+    def _break_off(self, status: int) -> None:
+        """Answer in place of the app, which gets http.disconnect: its body will never be whole."""
+        cycle = self.cycle
+        if not cycle.response_started and not cycle.disconnected:
+            cycle.disconnected = True
             cycle.message_event.set()
-            self.transport.write(STATUS_LINE[408] + _REFUSALS[408])
+            self.transport.write(STATUS_LINE[status] + _REFUSALS[status])
         self.transport.close()
 
 
@@ -195,7 +216,7 @@ def _refusal(detail: str) -> bytes:
 
 
 _REFUSALS = {
-    400: _refusal("invalid HTTP request"),
+    400: _refusal("invalid or truncated HTTP request"),
     408: _refusal("the request took too long"),
     431: _refusal("request head too large, see max_http_header_bytes"),
 }

@@ -61,7 +61,7 @@ def fill(kind: type[S], values: object, path: str, mistakes: Mistakes) -> S | No
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for key in values:
         if key not in fields:
-            mistakes.append(f"{_join(path, key)}: unknown key{_nearest(key, fields)}")
+            mistakes.append(f"{_join(path, key)}: unknown key{nearest(key, fields)}")
     filled: dict[str, Any] = {}
     for key, field in fields.items():
         here = _join(path, key)
@@ -108,7 +108,7 @@ def _leaf(annotated: Any, kind: Any, value: object, path: str, mistakes: Mistake
 def _why(kind: Any, value: object, error: Exception) -> str:
     if get_origin(kind) is Literal:
         allowed = [str(choice) for choice in get_args(kind)]
-        return f"{value!r} is not allowed; write one of {', '.join(allowed)}{_nearest(str(value), allowed)}"
+        return f"{value!r} is not allowed; write one of {', '.join(allowed)}{nearest(str(value), allowed)}"
     shown = "the value" if kind is Secret else repr(value)
     if kind in (Size, Duration, Rate) and isinstance(value, str):
         return str(error).removesuffix(" - at `$`")
@@ -125,9 +125,10 @@ def _kind_name(kind: Any) -> str:
     return KIND_NAMES.get(get_origin(kind) or kind, "a table" if is_table(kind) else "another type")
 
 
-def _nearest(key: str, known: Mapping[str, Any] | list[str]) -> str:
+def nearest(key: str, known: Mapping[str, Any] | list[str]) -> str:
+    """The end of a sentence about an unknown key: the nearest known one, or all when there are few."""
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known)[:20])}"
 
 
 def _join(path: str, key: str) -> str:

@@ -108,8 +108,8 @@ ISSUES = View(
         Column("last_seen", "TIMESTAMP", "timestamp of its newest event"),
     ],
     state_sql="SELECT i.id, i.short_id, coalesce(p.slug, i.project_id), i.project_id, i.hash, i.title, i.culprit,"
-    " i.level, i.status, i.count, i.users, cast(i.first_seen * 1000000 as integer),"
-    " cast(i.last_seen * 1000000 as integer) FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
+    " i.level, i.status, i.count, i.users, cast(round(i.first_seen * 1000000) as integer),"
+    " cast(round(i.last_seen * 1000000) as integer) FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
 )
 
 OUTCOMES = View(
