@@ -8,6 +8,7 @@ import msgspec
 from collector.errors import ProtocolError
 from collector.scrub.attachment import scrub_attachment
 from collector.scrub.defaults import advanced_program, default_program, hash_key
+from collector.scrub.originals import has_originals, scrub_originals
 from collector.scrub.places import STRING, Place, root_place
 from collector.scrub.scan import can_scan, scan_event, scanner
 from collector.scrub.schema import EVENT, SCHEMAS
@@ -44,7 +45,18 @@ class Scrubber:
         if self.idle:
             return payload
         fresh = self._event(payload)
-        return fresh if fresh is payload else without_stale_user(payload, fresh)
+        if fresh is not payload:
+            fresh = without_stale_user(payload, fresh)
+        if not has_originals(fresh):
+            return fresh
+        try:
+            return scrub_originals(fresh, self._free)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(400, "payload is not JSON", "invalid_json") from error
+
+    def _free(self, content: dict[str, Any]) -> None:
+        for root in self._places("json"):
+            scrub_decoded(content, root)
 
     def _event(self, payload: bytes) -> bytes:
         if self._scanner is None:

@@ -201,3 +201,21 @@ STACK = {"frames": [{"filename": "a.py", "function": "f", "module": "a", "in_app
 def test_answers_for_what_is_no_event_are_told_apart() -> None:
     lines = list(normalise_lines(["[1]\n", '{"message": "m"}\n', '{"type": "transaction"}\n']))
     assert [is_refusal(line) for line in lines] == [True, False, True]
+
+
+INVALID_SECRETS = [
+    {"tags": {"k": {"password": "SECRET"}}},
+    {"level": "password=SECRET"},
+    {"user": {"ip_address": "Bearer SECRET"}},
+    {"exception": "SECRET password"},
+    {"errors": [{"type": "x", "value": {"password": "SECRET"}}]},
+    {"contexts": {"a": "password=SECRET"}},
+    {"breadcrumbs": [{"timestamp": "Bearer SECRET"}]},
+    {"release": "Bearer SECRET/x"},
+]
+
+
+@pytest.mark.parametrize("fields", INVALID_SECRETS)
+def test_secrets_in_fields_of_a_wrong_form_are_not_stored_as_their_originals(fields: dict[str, Any]) -> None:
+    (row,) = digest(event(**fields)).events
+    assert b"SECRET" not in row.payload

@@ -301,3 +301,21 @@ TWICE = [
 @pytest.mark.parametrize("payload", TWICE)
 def test_the_earlier_value_of_a_repeated_key_leaves_no_bytes(payload: bytes) -> None:
     assert b"SECRET" not in Scrubber(ScrubSettings()).event(payload)
+
+
+@pytest.mark.parametrize("name", ["tags.k", "level", "extra.password.x", "fingerprint"])
+def test_what_was_found_invalid_is_scrubbed_in_errors_and_remarks(name: str) -> None:
+    value = {"password": "SECRET", "text": "Bearer SECRET"}
+    node: dict[str, Any] = {"": {"err": ["invalid_data"], "val": value}}
+    for key in reversed(name.split(".")):
+        node = {key: node}
+    event = {"errors": [{"type": "invalid_data", "name": name, "value": value}], "_meta": node, "level": "error"}
+    payload = json.dumps(event, separators=(",", ":")).encode()
+    after = DEFAULT.event(payload)
+    assert b"SECRET" not in after
+    assert json.loads(after)["errors"][0]["name"] == name
+
+
+def test_the_original_name_of_a_transaction_stays() -> None:
+    event = {"transaction": "/auth/*", "_meta": {"transaction": {"": {"val": "/auth/123"}}}}
+    assert scrubbed(event)["_meta"]["transaction"][""]["val"] == "/auth/123"
