@@ -129,3 +129,34 @@ def test_without_transition_the_new_configuration_makes_new_issues() -> None:
             ]
         finally:
             newer.close()
+
+
+def test_new_rules_are_tried_over_stored_events_with_the_present_ones_kept() -> None:
+    more = '[project.grouping]\nfingerprint_rules = "type:OSError -> disk"\n'
+    with tempfile.TemporaryDirectory(prefix="collector-") as name:
+        running = restarted(Path(name), more)
+        try:
+            for kind, layer in (("KeyError", "one"), ("KeyError", "one"), ("KeyError", "two"), ("OSError", "one")):
+                event = error_event(kind=kind)
+                frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+                frames.insert(0, {**frames[0], "function": f"layer_{layer}"})
+                assert running.send(envelope(event))[0] == 200
+            running.drained()
+            (Path(name) / "new.txt").write_text("function:layer_* -group\n")
+            (Path(name) / "bad.txt").write_text("app:yes -grup\n")
+            merging = running.command("rules", "try", "--rules", f"{name}/new.txt")
+            unchanged = running.command("rules", "try")
+            refused = subprocess.run(
+                [*COLLECTOR, "rules", "try", "--config", str(running.config), "--rules", f"{name}/bad.txt"],
+                capture_output=True,
+                text=True,
+            )
+        finally:
+            running.close()
+    first, *parts, total = merging.splitlines()
+    assert first.startswith("merge  ")
+    assert [line.split(maxsplit=1)[1] for line in parts] == ["2 events  KeyError: boom", "1 event  KeyError: boom"]
+    assert total == "4 events: 3 issues before, 2 after; 1 would be merged from several, 0 would split"
+    assert unchanged == "4 events: 3 issues before, 3 after; 0 would be merged from several, 0 would split\n"
+    assert refused.returncode == 78
+    assert "line 1, column 10" in refused.stderr
