@@ -5,6 +5,7 @@ three, each number its digits plus one, each container three; keys are free. A c
 its JSON text. Observed figures: reference protocol, E4.
 """
 
+import sys
 from typing import Any
 
 import msgspec
@@ -55,25 +56,31 @@ def are_shallow(values: list[bytes], depth: int) -> bool:
 
 
 class Trimmer:
-    """Trims one bag. `left` is what remains of each limit that applies, outermost first."""
+    """Trims one bag. `room` is what remains of the nearest limit, `spent` the cost of everything so far."""
 
     def __init__(self, remarks: Remarks) -> None:
         self.remarks = remarks
-        self.left: list[int] = []
+        self.room = sys.maxsize
+        self.spent = 0
         self.changed = False
 
     def bag(self, value: Any, bag: Bag, path: list[str | int], item: Bag | None = None) -> Any:
         """`value` within `bag`; its direct members within `item` too. Sets `changed` when something was cut."""
-        self.left.append(bag[0])
+        outer, before = self.room, self.spent
+        self.room = min(outer, bag[0])
         trimmed = self._value(value, bag[1], path, item)
-        self.left.pop()
+        self.room = max(0, outer - (self.spent - before))
         return trimmed
 
     def _spend(self, cost: int) -> None:
-        self.left = [max(0, left - cost) for left in self.left]
+        self.spent += cost
+        left = self.room - cost
+        self.room = left if left > 0 else 0
 
     def _value(self, value: Any, depth: int, path: list[str | int], item: Bag | None = None) -> Any:
         """One value `depth` levels above the floor."""
+        if isinstance(value, str):
+            return self._text(value, path)
         if isinstance(value, dict | list):
             if depth <= 1 and value:
                 self.changed = True
@@ -81,33 +88,31 @@ class Trimmer:
             kept = self._members(value, depth, path, item)
             self._spend(3)
             return kept
-        if isinstance(value, str):
-            return self._text(value, path)
         self._spend(5 if value is None or value is True else 6 if value is False else len(repr(value)) + 1)
         return value
 
     def _text(self, text: str, path: Path) -> str:
-        room = min(self.left)
+        room = self.room
         if len(text) > room:
             self.changed = True
             self.remarks.cut(path, len(text), max(room, 3))
-            text = text[: max(room - 3, 0)] + "..."[: max(room, 0)]
-        self._spend(len(text.encode("utf-8", "replace")) + 3)
+            text = text[: max(room - 3, 0)] + "..."[:room]
+        self._spend((len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) + 3)
         return text
 
     def _members(self, value: Any, depth: int, path: list[str | int], item: Bag | None) -> Any:
-        keys = list(value) if isinstance(value, dict) else range(len(value))
+        members = value.items() if isinstance(value, dict) else enumerate(value)
         kept: dict[Any, Any] = {}
-        for key in keys:
-            if min(self.left) == 0:
+        for key, inner in members:
+            if self.room == 0:
                 self.changed = True
                 self.remarks.shortened(path, len(value))
                 break
             path.append(key)
             if item:
-                kept[key] = self.bag(value[key], (item[0], min(item[1], depth - 1)), path)
+                kept[key] = self.bag(inner, (item[0], min(item[1], depth - 1)), path)
             else:
-                kept[key] = self._value(value[key], depth - 1, path)
+                kept[key] = self._value(inner, depth - 1, path)
             path.pop()
         return kept if isinstance(value, dict) else list(kept.values())
 
