@@ -35,6 +35,7 @@ from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.ids import new_epoch, new_public_key
 from collector.machine.link import AsyncLink
+from collector.machine.loops import calm_collector
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
 from collector.spool.writer import SpoolWriter
@@ -375,6 +376,7 @@ def serve(config: Config, start_thread: StartThread | None) -> int:
         log.info("starting", version=__version__, data=str(folder))
 
         async def main() -> int:
+            calm_collector()
             front = Front(config, SystemClock(), disk, start_thread if config.process.worker == "thread" else None)
             return await front.run(_announce_to(folder))
 

@@ -30,7 +30,7 @@ from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
-from collector.machine.loops import Beat, Loop, Supervisor
+from collector.machine.loops import Beat, Loop, Supervisor, calm_collector
 from collector.machine.net import Answer, HttpNet, Net, Request, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
@@ -376,6 +376,7 @@ def work_on(sock: socket.socket) -> None:
     if hello is None or hello[0] != "hello":
         return
     config = Config.from_bytes(hello[2])
+    calm_collector()
     try:
         Work(config, link, SystemClock(), RealDisk()).run()
     finally:
