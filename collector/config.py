@@ -51,7 +51,7 @@ class ProcessSettings(Settings):
         "child"
     )
     batch_records: Annotated[int, msgspec.Meta(description="spool records digested per commit, at most", ge=1)] = 200
-    batch_linger: Annotated[Duration, Help("how long a small batch waits for company")] = Duration("100 ms")
+    batch_linger: Annotated[Duration, Help("how long a small batch waits for company")] = Duration("250 ms")
     shutdown_timeout: Annotated[Duration, Help("time for in-flight requests and the last batch at SIGTERM")] = Duration(
         "10 s"
     )
