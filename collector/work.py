@@ -237,6 +237,9 @@ class Shift:
         try:
             return step()
         except Damaged as error:
+            if error.path == self.store.state_path:  # the loop begins again, and computes it from the segments
+                self.store.give_up_state(error)
+                raise
             log.error("a file was set aside; the spool is read again", path=str(error.path), what=error.what)
             self._waiting = []
             self.reader.close()

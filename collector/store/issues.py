@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from collector.model.event import EventRow
-from collector.store.delta import NEW, REGRESSED, NewIssue, Retitled
+from collector.store.delta import NEW, REGRESSED, Delta, NewIssue, Retitled
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the alphabet of Sentry's short ids
 
@@ -139,3 +139,12 @@ class IssueIndex:
         self.resolved: set[int] = set()
         self.short_nos: dict[int, int] = {}
         self.next_id = 1
+
+    def learn(self, delta: Delta) -> None:
+        """What a commit found that state.sqlite does not hold yet."""
+        for issue in delta.new_issues:
+            self.next_id = max(self.next_id, issue.id + 1)
+            self.short_nos[issue.project_id] = max(self.short_nos.get(issue.project_id, 0), issue.short_no)
+        for project_id, digest, issue_id in (*delta.hashes, *delta.moves):
+            self.known[hash_key(project_id, digest)] = issue_id
+        self.resolved -= {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}

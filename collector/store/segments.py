@@ -70,6 +70,7 @@ class Segments:
         self._active: Segment | None = None
         self._read_at = 0.0
         self._readers: OrderedDict[str, str] = OrderedDict()  # sealed segments attached for reading, by name
+        self._unsettled: list[tuple[str, str]] = []  # set aside while SQLite took no write: name, why
 
     @property
     def active(self) -> Segment:
@@ -156,11 +157,13 @@ class Segments:
     # -- catalogue ----------------------------------------------------------------------------------------------------
 
     def catalogue(self, *states: str) -> list[Sealed]:
-        """Segments in order of creation; by default those that exist and are whole."""
+        """Segments in order of creation; by default those that exist and are whole. Without what was set aside, also
+        while SQLite has not heard of it yet."""
         wanted = states or ("open", "sealed")
         marks = ",".join("?" * len(wanted))
         rows = self._state.rows(f"SELECT {COLUMNS} FROM segments WHERE state IN ({marks}) ORDER BY sequence", wanted)
-        return [Sealed(*row) for row in rows]
+        gone = {name for name, _ in self._unsettled}
+        return [one for one in map(Sealed._make, rows) if one.name not in gone]
 
     def _record(self, segment: Segment, row: Sealed | None) -> None:
         """Makes sure the catalogue has the segment, with the counts that the file has."""
@@ -209,6 +212,7 @@ class Segments:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _open_new(self, carried: Progress, dictionaries: Mapping[int, Dictionary] | None = None) -> None:
+        self.settle_losses()
         now = self._clock.now()
         day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d")
         names = {row[0] for row in self._state.rows("SELECT name FROM segments")}
@@ -225,11 +229,19 @@ class Segments:
             self._quarantine.move(path)
             raise Unavailable(f"a new segment cannot be made: {error.what}") from error
         except Unavailable:
-            path.unlink(missing_ok=True)
-            wal_of(path).unlink(missing_ok=True)
+            self._discard(path)
             raise
-        self._record(segment, None)
+        try:
+            self._record(segment, None)
+        except Unavailable:
+            segment.abandon()
+            self._discard(path)
+            raise
         self._active = segment
+
+    def _discard(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        wal_of(path).unlink(missing_ok=True)
 
     def rotation_due(self, max_bytes: int) -> bool:
         """True on a new UTC day, or when the file is full. A clock less than a day behind does not rotate back."""
@@ -276,8 +288,17 @@ class Segments:
         path = self.path(name)
         self._quarantine.move(wal_of(path))
         self._quarantine.move(path)
-        lost = self._state.set_aside(name, why)
-        log.error("segment set aside", segment=name, why=why, damaged_quantity=lost)
+        self._unsettled.append((name, why))
+        with suppress(Unavailable):
+            self.settle_losses()
+
+    def settle_losses(self) -> None:
+        """Enters into the catalogue what was set aside. Raises Unavailable: nothing may be committed before."""
+        while self._unsettled:
+            name, why = self._unsettled[0]
+            lost = self._state.set_aside(name, why)
+            self._unsettled.pop(0)
+            log.error("segment set aside", segment=name, why=why, damaged_quantity=lost)
 
     def detach_all(self) -> None:
         """Lets go of all files."""

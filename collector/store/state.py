@@ -238,7 +238,9 @@ class State:
         """A segment went to quarantine: its released quantity moves from stored to damaged, the rest is expected from
         the spool. Returns the quantity lost for good."""
         with self.transaction() as cursor:
-            row = cursor.execute("SELECT stored FROM segments WHERE name = ?", (name,)).fetchone()
+            row = cursor.execute(
+                "SELECT stored FROM segments WHERE name = ? AND state <> 'quarantined'", (name,)
+            ).fetchone()
             waiting = cursor.execute(
                 "SELECT coalesce(sum(stored), 0) FROM commits WHERE segment = ?", (name,)
             ).fetchone()

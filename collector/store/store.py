@@ -104,6 +104,7 @@ class Store:
         self._clock = clock
         self._hold = CheckpointHold()
         self._backlog: list[_Waiting] = []
+        self._lost_after: int | None = None  # commits behind this number are gone, and SQLite could not be told yet
         self._quarantine = Quarantine(data / "quarantine", int(settings.max_quarantine_bytes))
         self._connection = connect(int(settings.memory_limit), data / "tmp")
         self._checkpointed_at = clock.monotonic()
@@ -176,15 +177,23 @@ class Store:
                 if self._clock.now() - path.stat().st_mtime > SWEEP_SECONDS:
                     shutil.rmtree(path)
 
+    @property
+    def state_path(self) -> Path:
+        """state.sqlite. Damaged with this path means: `give_up_state`, close, open again."""
+        return self._data / "state.sqlite"
+
     def _open_state(self) -> State:
-        path = self._data / "state.sqlite"
         try:
-            return State.open(path, self._settings.max_users_per_issue, check=True)
+            return State.open(self.state_path, self._settings.max_users_per_issue, check=True)
         except Damaged as error:
-            log.error("state.sqlite set aside; it is computed again from the segments", why=error.what)
-            for suffix in ("-wal", "-shm", ""):
-                self._quarantine.move(path.with_name(path.name + suffix))
-            return State.open(path, self._settings.max_users_per_issue, check=False)
+            self.give_up_state(error)
+            return State.open(self.state_path, self._settings.max_users_per_issue, check=False)
+
+    def give_up_state(self, why: Damaged) -> None:
+        """Sets state.sqlite aside; the next `open` computes it again from the segments."""
+        log.error("state.sqlite set aside; it is computed again from the segments", why=why.what)
+        for suffix in ("-wal", "-shm", ""):
+            self._quarantine.move(self.state_path.with_name(self.state_path.name + suffix))
 
     def close(self) -> None:
         """Checkpoints and closes. Never raises for a failing checkpoint: the next start replays the WAL."""
@@ -357,20 +366,34 @@ class Store:
             raise Damaged(segment.path, f"commits after {segment.progress.no} are gone from its write-ahead log")
 
     def _forget(self, name: str, after_no: int | None) -> None:
-        """Rows of a segment are gone: what waits for SQLite about them, and their event ids, must be forgotten."""
+        """Rows of a segment are gone: what waits for SQLite about them, the issues that only they made, and their
+        event ids, must be forgotten. Never raises: whoever calls this must get to say that the position moved."""
         self._backlog = [one for one in self._backlog
                          if one.segment != name or (after_no is not None and one.batch.no <= after_no)]  # fmt: skip
         if after_no is not None:
-            self._state.expect_again(after_no)
+            self._lost_after = after_no if self._lost_after is None else min(after_no, self._lost_after)
+        self._planner.index = self._state.load_index()
+        for one in self._backlog:
+            self._planner.index.learn(one.batch.delta)
         self._planner.recent = RecentIds(self._settings.max_recent_ids)
         self._remember_ids(self._planner.recent)
         self._planner.buckets.forget()
+        with suppress(Unavailable):
+            self._settle_losses()
+
+    def _settle_losses(self) -> None:
+        """Tells SQLite what was lost. Raises Unavailable: nothing may be committed before."""
+        self._segments.settle_losses()
+        if self._lost_after is not None:
+            self._state.expect_again(self._lost_after)
+            self._lost_after = None
 
     def _last_no(self) -> int:
         return self._backlog[-1].batch.no if self._backlog else self._state.mark[0]
 
     def _drain_backlog(self) -> None:
-        """Gives SQLite what it could not take. Raises Unavailable when much waits."""
+        """Gives SQLite what it could not take. Raises Unavailable when much waits, or when losses wait to be told."""
+        self._settle_losses()
         while self._backlog:
             try:
                 self._state.apply(self._backlog[0].batch, self._backlog[0].segment, self._backlog[0].progress)
@@ -468,7 +491,7 @@ class Store:
             sealed = [path for path in self._segments.files() if path != active]
             if active is not None:
                 self._copies.put(active, self._generation, folder / active.name)
-        return Snapshot(sealed, folder / active.name if active else None, self._data / "state.sqlite")
+        return Snapshot(sealed, folder / active.name if active else None, self.state_path)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
