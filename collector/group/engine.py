@@ -5,10 +5,12 @@ variant which frames count. Facts: reference/grouping.md, section 6.3.
 
 What a frame can match by its own texts never changes, so it is worked out once a frame, as one bit a rule
 (`Index.candidates`); only what depends on neighbours, categories and flags is looked at per stack. A thousand more
-rules cost a few wider integers.
+rules cost a few wider integers. The rule sets of several configurations share one index, in which a rule that stands
+in all of them is one bit.
 """
 
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -57,6 +59,10 @@ class Engine(Protocol):
         """The second pass over one stack, once for each variant in `starts`: what counts there so far."""
         ...
 
+    def agrees(self, other: "Engine", looks: Sequence[Look]) -> bool:
+        """Whether both surely say the same about a stack; False also where that is not easy to tell."""
+        ...
+
     def forget(self) -> None:
         """Empties the memos; results never depend on them."""
         ...
@@ -78,20 +84,63 @@ class _Compiled(NamedTuple):
     text: str
 
 
+class Common:
+    """The rules of several sets, merged so that each set keeps its order, compiled and indexed once.
+
+    masks: per set, one bit for each of the merged rules that stands in it.
+    """
+
+    def __init__(self, sets: Sequence[Sequence[Rule]]) -> None:
+        rules: list[Rule] = []
+        for each in sets:
+            rules = _merged(rules, each)
+        self.masks = [_members(rules, each) for each in sets]
+        self.rules = [_compile(rule) for rule in rules]
+        self.index = Index(rules)
+        self.classifying = _mask(bool(rule.classifies) for rule in self.rules)
+        self.weighing = _mask(bool(rule.weighs) for rule in self.rules)
+        # Rules that can only match where a category is, and rules that give one.
+        self.of_category = _mask(any(not each.negated for each, _ in rule.category) for rule in self.rules)
+        self.giving_category = _mask(
+            any(isinstance(action, VarAction) for action in rule.classifies) for rule in self.rules
+        )
+
+
 class IndexedEngine:
     """Our own engine; tests compare it with the published one."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.asks_about_exceptions = any(rule.exception for rule in rules)
-        self._rules = [_compile(rule) for rule in rules]
-        self._index = Index(rules)
-        self._classifying = _mask(bool(rule.classifies) for rule in self._rules)
-        self._weighing = _mask(bool(rule.weighs) for rule in self._rules)
-        # Rules that can only match where a category is, and rules that give one.
-        self._of_category = _mask(any(not each.negated for each, _ in rule.category) for rule in self._rules)
-        self._giving_category = _mask(
-            any(isinstance(action, VarAction) for action in rule.classifies) for rule in self._rules
+    def __init__(self, common: Common, number: int = 0) -> None:
+        """The engine of set `number`."""
+        self._common = common
+        self._index = common.index
+        self._rules = common.rules
+        self._members = common.masks[number]
+        self.asks_about_exceptions = any(
+            rule.rule.exception for index, rule in enumerate(self._rules) if self._members >> index & 1
         )
+        self._classifying = common.classifying & self._members
+        self._weighing = common.weighing & self._members
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule]) -> "IndexedEngine":
+        """The engine of one set alone."""
+        return cls(Common([rules]))
+
+    def agrees(self, other: Engine, looks: Sequence[Look]) -> bool:
+        """Whether both surely say the same about a stack: no rule that only one of them has can match in it."""
+        if not isinstance(other, IndexedEngine) or other._common is not self._common:
+            return False
+        bits = 0
+        for look in looks:
+            bits |= self._index.candidates(look)
+        both = self._members | other._members
+        without = 0 if any(look.category for look in looks) else self._hopeless(bits & both)
+        return not bits & (self._members ^ other._members) & ~without
+
+    def _hopeless(self, bits: int) -> int:
+        """In a stack without categories: the rules that cannot match unless one of `bits` gives a category first."""
+        common = self._common
+        return 0 if bits & ~common.of_category & common.giving_category else common.of_category
 
     def classify(self, looks: Sequence[Look], about: About, said: list[str] | None = None) -> list[Place]:
         """The first pass over one stack. `said`: takes, per frame, the rule that had the last word about in_app."""
@@ -141,8 +190,8 @@ class IndexedEngine:
         for each in candidates:
             bits |= each
         bits &= of_pass
-        if not any(categories) and not bits & ~self._of_category & self._giving_category:
-            bits &= ~self._of_category
+        if not any(categories):
+            bits &= ~self._hopeless(bits)
         while bits:
             bit = bits & -bits
             bits ^= bit
@@ -173,6 +222,27 @@ class IndexedEngine:
                     and _one_matches(neighbour, looks[index + step], categories[index + step], in_app[index + step])
                 ]
         return found
+
+
+def _merged(one: list[Rule], other: Sequence[Rule]) -> list[Rule]:
+    """All rules of both, each list in its own order; what both have in the same place stands there once."""
+    merged: list[Rule] = []
+    for _, start, end, other_start, other_end in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        merged += one[start:end]
+        if one[start:end] != other[other_start:other_end]:
+            merged += other[other_start:other_end]
+    return merged
+
+
+def _members(merged: Sequence[Rule], rules: Sequence[Rule]) -> int:
+    """Which of the merged rules are these ones, first come first found."""
+    mask = at = 0
+    for rule in rules:
+        while merged[at] != rule:
+            at += 1
+        mask |= 1 << at
+        at += 1
+    return mask
 
 
 def _mask(flags: Iterator[bool]) -> int:

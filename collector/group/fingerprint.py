@@ -156,6 +156,11 @@ class FingerprintRules:
             if line.strip() and not line.strip().startswith("#")
         ]
 
+    @property
+    def ask_in_app(self) -> bool:
+        """Whether some rule looks at what stack trace rules decide about a frame."""
+        return any(each.key == "app" for rule in self.rules for each in (*rule.matchers, *rule.caller, *rule.callee))
+
     @classmethod
     def of(cls, rules: Iterable[Mapping[str, Any]]) -> "FingerprintRules":
         """From the JSON form {matchers: [[key, pattern]...], fingerprint: [...], attributes: {title}}."""

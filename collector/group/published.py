@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sentry_ophio.enhancers import Cache, Component, Enhancements
 
-from collector.group.engine import About, Place, Weighed, start
+from collector.group.engine import About, Engine, Place, Weighed, start
 from collector.group.frame import Look
 from collector.group.index import normalised
 
@@ -29,6 +29,10 @@ class PublishedEngine:
         """The first pass over one stack; this engine does not tell which rule said what."""
         frames = [_frame(look, start(look)) for look in looks]
         return [Place(*found) for found in self._rules.apply_modifications_to_frames(frames, _about(about))]
+
+    def agrees(self, other: Engine, looks: Sequence[Look]) -> bool:
+        """It does not tell."""
+        return other is self
 
     def forget(self) -> None:
         """It keeps compiled patterns only."""

@@ -7,7 +7,7 @@ import importlib.resources
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.group.engine import Engine, IndexedEngine
+from collector.group.engine import Common, Engine, IndexedEngine
 from collector.group.frame import Look
 from collector.group.memo import Memo
 from collector.group.recall import Known
@@ -50,13 +50,15 @@ class StackRules:
         self._engines: dict[str, Engine] = {}
         self.by_config: dict[str, StackReader] = {}  # a shorter way to `reader`
         self._readers: dict[tuple[str, bool], StackReader] = {}
+        self._all_readers: list[StackReader] = []
 
     def on_top_of(self, built_in: str) -> Engine:
         """The engine that runs the set `built_in` (none when "") and then these rules."""
-        engine = self._engines.get(built_in)
-        if engine is None:
-            engine = self._engines[built_in] = IndexedEngine([*built_in_rules(built_in), *self.rules])
-        return engine
+        if built_in not in self._engines:
+            names = BUILT_IN_SETS if built_in else ("",)
+            common = Common([[*built_in_rules(name), *self.rules] for name in names])
+            self._engines.update({name: IndexedEngine(common, number) for number, name in enumerate(names)})
+        return self._engines[built_in]
 
     def forget(self) -> None:
         """Empties all memos; results never depend on them."""
@@ -68,8 +70,9 @@ class StackRules:
         """The reader of stacks for one configuration; it remembers what it read."""
         reader = self._readers.get((built_in, legacy))
         if reader is None:
-            reader = StackReader(self.on_top_of(built_in), self._frames, legacy=legacy)
+            reader = StackReader(self.on_top_of(built_in), self._frames, self._all_readers, legacy=legacy)
             self._readers[built_in, legacy] = reader
+            self._all_readers.append(reader)
         return reader
 
 

@@ -3,7 +3,7 @@
 Facts: reference/grouping.md, sections 4, 6.3 and 9.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from collector.group.engine import About, Engine, Place, Weighed
@@ -47,13 +47,17 @@ class Stack(NamedTuple):
 class StackReader:
     """Reads stacks under one set of rules and one configuration, with a memo for whole stacks.
 
-    The memo for frames may be shared with readers of other configurations: they see frames alike.
+    The memo for frames may be shared with readers of other configurations: they see frames alike. others: those
+    readers; a stack of theirs is taken over where both surely make the same of it.
     """
 
-    def __init__(self, engine: Engine, frames: Memo[Look], *, legacy: bool) -> None:
+    def __init__(
+        self, engine: Engine, frames: Memo[Look], others: Sequence["StackReader"] = (), *, legacy: bool
+    ) -> None:
         self.engine = engine
         self.legacy = legacy
         self.frames = frames
+        self.others = others
         self.stacks: Memo[Stack] = Memo(MAX_STACK_MEMO_BYTES)
 
     def forget(self) -> None:
@@ -67,10 +71,25 @@ class StackReader:
         key = (frames, platform, about if self.engine.asks_about_exceptions else None)
         stack = self.stacks.get(key)
         if stack is None:
-            present = [frame for frame in frames or () if frame is not None]
-            stack = self._build(present, platform, about)
+            stack = self._taken_over(key)
+            if stack is None:
+                present = [frame for frame in frames or () if frame is not None]
+                stack = self._build(present, platform, about)
             self.stacks.put(key, stack, FRAME_BYTES + sum([FRAME_BYTES + look.weight for look in stack.looks]))
         return stack
+
+    def _taken_over(self, key: tuple[Hashable, ...]) -> Stack | None:
+        for other in self.others:
+            stack = None if other is self else other.stacks.get(key)
+            if stack is not None and self._sees_alike(other, stack) and self.engine.agrees(other.engine, stack.looks):
+                return stack
+        return None
+
+    def _sees_alike(self, other: "StackReader", stack: Stack) -> bool:
+        """Whether nothing in which configurations differ can be in a stack."""
+        if self.legacy == other.legacy:
+            return True
+        return len(stack.looks) > 1 and all([look.filename != "<string>" for look in stack.looks])  # noqa: C419
 
     def _look(self, frame: FrameView, platform: str | None) -> Look:
         key = (

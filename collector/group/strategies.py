@@ -203,28 +203,36 @@ STRATEGIES: dict[str, Callable[[Facts], Variants]] = {
 OF_STACKS = frozenset({"exception", "threads", "stacktrace"})
 
 
-def run_strategies(facts: Facts, *, stack_first: bool) -> Grouped:
-    """The component trees of all variants; only the first strategy that has something to say counts (section 12)."""
-    roots: Variants = {}
-    winner = ""
-    variants, main = exception(facts, stack_first)
-    for name, strategy in [("exception", None), *STRATEGIES.items()]:
-        if strategy is not None:
-            variants = strategy(facts)
-        if not variants:
-            continue
+class _Roots:
+    """What the strategies say so far, by variant."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[Node]] = {}
+        self.winner = ""
+
+    def add(self, name: str, variants: Variants) -> None:
+        """The next strategy; it only counts when none before it does."""
         if len(variants) > 1 and name in OF_STACKS:
             _settle(variants)
+        wins = False
         for variant, node in variants.items():
-            root = roots.setdefault(variant, Node(variant, False))
-            if winner and node.contributes:
-                node.contributes, node.why = False, f"{winner} takes precedence"
-            root.children = [*root.children, node]
-        if not winner and any(node.contributes for node in variants.values()):
-            winner = name
-    for root in roots.values():
-        root.contributes = any(child.contributes for child in root.children)
-    return Grouped(roots, winner, main)
+            if node.contributes and self.winner:
+                node.contributes, node.why = False, f"{self.winner} takes precedence"
+            wins = wins or node.contributes
+            self.parts.setdefault(variant, []).append(node)
+        if wins:
+            self.winner = name
+
+
+def run_strategies(facts: Facts, *, stack_first: bool) -> Grouped:
+    """The component trees of all variants; only the first strategy that has something to say counts (section 12)."""
+    roots = _Roots()
+    variants, main = exception(facts, stack_first)
+    roots.add("exception", variants)
+    for name, strategy in STRATEGIES.items():
+        if found := strategy(facts):
+            roots.add(name, found)
+    return Grouped({variant: around(variant, nodes) for variant, nodes in roots.parts.items()}, roots.winner, main)
 
 
 def _settle(variants: Variants) -> None:
@@ -232,7 +240,8 @@ def _settle(variants: Variants) -> None:
     app, system = variants["app"], variants["system"]
     if app.contributes and system.contributes and app.text() == system.text():
         system.contributes, system.why = False, SAME_HASH
-    if any(node.has_contributing_stack() for node in variants.values()):
-        for node in variants.values():
-            if node.contributes and not node.has_contributing_stack():
+    stacked = [node.has_contributing_stack() for node in variants.values()]
+    if any(stacked) and not all(stacked):
+        for node, has_stack in zip(variants.values(), stacked, strict=True):
+            if node.contributes and not has_stack:
                 node.contributes, node.why = False, NO_STACK

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentry_ophio.enhancers import Cache, Component, Enhancements
 
-from collector.group.engine import About
+from collector.group.engine import About, Common, IndexedEngine
 from collector.group.frame import look_at
 from collector.group.globs import GlobError, compile_glob
+from collector.group.memo import Memo
 from collector.group.published import PublishedEngine
-from collector.group.rules import BUILT_IN_SETS, StackRules, built_in_text
+from collector.group.rules import BUILT_IN_SETS, StackRules, built_in_rules, built_in_text
+from collector.group.stack import StackReader
 from collector.group.syntax import RuleError, parse_rules
 from collector.group.view import FrameData, FrameView
 from tests.group.events import many_examples
@@ -110,6 +112,45 @@ def test_both_engines_agree_on_the_built_in_rules(name, frames):
     flags = [True] * len(frames)
     mine = ours.weigh(looks_of(frames), places, About(), [flags])[0]
     assert mine.flags == theirs.weigh(looks_of(frames), places, About(), [flags])[0].flags
+
+
+NAMES = sorted(BUILT_IN_SETS)
+
+
+@many_examples
+@given(
+    rules=st.lists(rule, max_size=4),
+    frames=st.lists(frame, min_size=1, max_size=6).map(tuple),
+    platform=st.sampled_from(["python", "java", "javascript", "native"]),
+    about=about,
+    order=st.permutations([(name, legacy) for name in NAMES for legacy in (False, True)]),
+)
+def test_a_stack_taken_over_from_another_configuration_is_what_would_be_read(rules, frames, platform, about, order):
+    text = "\n".join(rules)
+    shared = StackRules(text)
+    for name, legacy in order:
+        alone = StackReader(IndexedEngine.of([*built_in_rules(name), *parse_rules(text)]), Memo(10**6), legacy=legacy)
+        expected, found = (
+            reader.read(frames, platform, about) for reader in (alone, shared.reader(name, legacy=legacy))
+        )
+        assert (found.places, found.app, found.system) == (expected.places, expected.app, expected.system)
+        assert [look.parts for look in found.looks] == [look.parts for look in expected.looks]
+
+
+def test_the_same_stack_is_built_once_for_two_configurations_that_agree():
+    rules = StackRules()
+    frames = (FrameView(function="a"), FrameView(function="b"))
+    one, other = (rules.reader(name, legacy=name == NAMES[0]).read(frames, "python", About()) for name in NAMES)
+    assert one is other
+
+
+@given(st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1, max_size=4))
+def test_merged_sets_keep_the_order_of_each(sets):
+    sets = [[f"function:{letter} -app" for letter in letters] for letters in sets]
+    common = Common([parse_rules("\n".join(each)) for each in sets])
+    for mask, texts in zip(common.masks, sets, strict=True):
+        members = [each.text for place, each in enumerate(common.rules) if mask >> place & 1]
+        assert members == texts
 
 
 TOKENS = [
