@@ -50,7 +50,7 @@ class ProcessSettings(Settings):
     worker: Annotated[Literal["child", "thread"], Help("child process (default), or a thread: one process in all")] = (
         "child"
     )
-    batch_records: Annotated[int, msgspec.Meta(description="spool records digested per commit, at most", ge=1)] = 200
+    batch_records: Annotated[int, msgspec.Meta(description="spool records digested per commit, at most", ge=1)] = 500
     batch_linger: Annotated[Duration, Help("how long a small batch waits for company")] = Duration("250 ms")
     shutdown_timeout: Annotated[Duration, Help("time for in-flight requests and the last batch at SIGTERM")] = Duration(
         "10 s"

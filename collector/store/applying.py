@@ -9,7 +9,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from collector.store.delta import REGRESSED, Delta, Occurrence
+from collector.store.delta import REGRESSED, Delta, Occurrence, configs_of
 from collector.store.issues import short_id
 
 HASH_SPACE = 1 << 63
@@ -84,6 +84,7 @@ def write_delta(cursor: sqlite3.Cursor, delta: Delta, users: Users) -> None:
         _new_issues(cursor, delta)
     if delta.hashes:
         cursor.executemany("INSERT OR IGNORE INTO hashes VALUES (?,?,?)", delta.hashes)
+        cursor.executemany("INSERT OR IGNORE INTO hash_configs VALUES (?,?)", configs_of(delta))
     if delta.retitled:
         cursor.executemany(
             "UPDATE issues SET title = ?, culprit = ?, level = ? WHERE id = ?",
@@ -100,6 +101,7 @@ def move_hashes(cursor: sqlite3.Cursor, delta: Delta) -> None:
     """The issues that hashes were given by hand."""
     if delta.moves:
         cursor.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?)", delta.moves)
+        cursor.executemany("INSERT OR IGNORE INTO hash_configs VALUES (?,?)", configs_of(delta))
 
 
 def _new_issues(cursor: sqlite3.Cursor, delta: Delta) -> None:

@@ -92,6 +92,14 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     fills: list[tuple[int, int, float, float]] = []
     moves: list[tuple[int, str, int]] = []  # project, hash, issue: a person's decision, also over what is known
 
+    configs: list[tuple[int, str]] = []  # project and grouping config of these hashes and moves, "" for an unknown one
+
+
+def configs_of(delta: Delta) -> set[tuple[int, str]]:
+    """Project and grouping config of the hashes in a delta; "" where one written before they were told has hashes."""
+    told = {(project_id, config) for project_id, config in delta.configs}
+    silent = {project_id for project_id, _, _ in (*delta.hashes, *delta.moves)} - {project_id for project_id, _ in told}
+    return told | {(project_id, "") for project_id in silent}
 
 class AppliedBatch(msgspec.Struct, frozen=True):
     """What an `on_apply` callback gets, inside the SQLite transaction that applies the delta.

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from collector.model.event import EventRow
-from collector.store.delta import NEW, REGRESSED, Delta, NewIssue, Retitled
+from collector.store.delta import NEW, REGRESSED, Delta, NewIssue, Retitled, configs_of
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the alphabet of Sentry's short ids
 
@@ -62,6 +62,7 @@ class Assignment:
         self._reopened: set[int] = set()
         self.new_issues: list[NewIssue] = []
         self.hashes: list[tuple[int, str, int]] = []
+        self.configs: set[tuple[int, str]] = set()
         self.retitled: dict[int, Retitled] = {}
 
     def assign(self, row: EventRow) -> Assigned:
@@ -81,6 +82,8 @@ class Assignment:
                 self._known[key] = found
                 self.hashes.append((row.project_id, digest, found))
         if found in self._index.resolved and found not in self._reopened:
+                is_primary = digest in row.hashes
+                self.configs.add((row.project_id, row.grouping_config if is_primary else row.secondary_config))
             self._reopened.add(found)
             flags |= REGRESSED
         self._look(found, row, bool(flags & NEW))
@@ -119,6 +122,7 @@ class Assignment:
         index.known.update(self._known)
         index.next_id = self._next_id
         index.short_nos.update(self._short_nos)
+        index.configs |= self.configs
         index.resolved -= self._reopened
         for issue_id, look in self._looks.items():
             index.looks[issue_id] = look
@@ -131,12 +135,14 @@ MAX_LOOKS = 20_000  # titles remembered to tell a changed one; forgetting costs 
 
 
 class IssueIndex:
-    """known: hash key -> issue id. resolved: ids that an event re-opens. short_nos: last counter of each project."""
+    """known: hash key -> issue id. configs: project and grouping config of those hashes, "" for unknown ones. resolved:
+    ids that an event re-opens. short_nos: last counter of each project."""
 
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
         self.looks: OrderedDict[int, int] = OrderedDict()
         self.resolved: set[int] = set()
+        self.configs: set[tuple[int, str]] = set()
         self.short_nos: dict[int, int] = {}
         self.next_id = 1
 
@@ -148,3 +154,4 @@ class IssueIndex:
         for project_id, digest, issue_id in (*delta.hashes, *delta.moves):
             self.known[hash_key(project_id, digest)] = issue_id
         self.resolved -= {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}
+        self.configs |= configs_of(delta)

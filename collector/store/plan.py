@@ -18,6 +18,8 @@ from collector.store.segment import micros
 DUPLICATE = "duplicate"
 MAX_TEXT_CHARS = 8192  # of one typed column; the payload has the whole text
 
+encode_json = msgspec.json.Encoder().encode
+
 
 class Plan(NamedTuple):
     """One commit, ready to be written. `rows_of`: the EventRow of each occurrence of the delta by its 16-byte id.
@@ -56,30 +58,34 @@ class Planner:
         occurrences: list[Occurrence] = []
         beyond = _Beyond()
         stored = duplicates = unaccounted = 0
+        recent, seen = self.recent, plan.seen
         for record in batch:
-            outcomes += record.outcomes
-            parts = len(record.events) + len(record.items) + sum(one.items for one in record.outcomes)
+            parts = len(record.events) + len(record.items)
+            if record.outcomes:
+                outcomes += record.outcomes
+                parts += sum(one.items for one in record.outcomes)
             unaccounted += record.quantity - parts
             for row in record.events:
                 key = RecentIds.key(row.project_id, row.event_id)
-                if key in self.recent or key in plan.seen:
+                if key in recent or key in seen:
                     duplicates += 1
                     outcomes.append(Outcome(row.project_id, INVALID, DUPLICATE, "error", 1, row.received_at))
                     continue
-                plan.seen.add(key)
+                seen.add(key)
                 one = self._event(row, plan, codec)
                 if one.flags & SUMMARISED_FLAG:
                     beyond.add(one, row, plan.rows_of)
                 else:
                     occurrences.append(one)
                     stored += 1
-            stored += len(record.items)
-            plan.items.extend(_item_tuple(item, codec) for item in record.items)
+            for item in record.items:
+                stored += 1
+                plan.items.append(_item_tuple(item, codec))
         delta = Delta(
             stored=stored, summarised=beyond.quantity, unaccounted=unaccounted, new_issues=assignment.new_issues,
             hashes=assignment.hashes, occurrences=[*occurrences, *beyond.alike.values()],
             retitled=list(assignment.retitled.values()), outcomes=add_outcomes(outcomes),
-            fills=self.buckets.low(plan.fills),
+            fills=self.buckets.low(plan.fills), configs=sorted(assignment.configs),
         )  # fmt: skip
         item_rows = [item for record in batch for item in record.items]
         return plan._replace(delta=delta, duplicates=duplicates, item_rows=item_rows)
@@ -121,19 +127,17 @@ class _Beyond:
         )  # fmt: skip
 
 
-def _cut(text: str) -> str | None:
-    return text if 0 < len(text) <= MAX_TEXT_CHARS else (text[:MAX_TEXT_CHARS] or None)
-
-
 def _event_tuple(row: EventRow, issue_id: int, enc: int, payload: bytes | None) -> tuple[Any, ...]:
-    """In the order of schema.EVENT_COLUMNS; an empty text is NULL."""
-    tags = msgspec.json.encode(dict(row.tags)).decode() if row.tags else None
+    """In the order of schema.EVENT_COLUMNS; an empty text is NULL, a long one cut."""
+    tags = encode_json(dict(row.tags)).decode() if row.tags else None
+    cut = MAX_TEXT_CHARS
     return (
         row.event_id, row.project_id, issue_id, micros(row.timestamp), micros(row.received_at), row.type, row.level,
-        row.platform, _cut(row.release), _cut(row.dist), _cut(row.environment), _cut(row.transaction),
-        _cut(row.server_name), _cut(row.logger), _cut(row.user_id), _cut(row.message), _cut(row.culprit),
-        _cut(row.exception_type), _cut(row.exception_value), _cut(row.title), tags, row.trace_id or None,
-        row.sdk or None, row.hashes[0], row.frames or None, len(row.payload), enc, payload,
+        row.platform, row.release[:cut] or None, row.dist[:cut] or None, row.environment[:cut] or None,
+        row.transaction[:cut] or None, row.server_name[:cut] or None, row.logger[:cut] or None,
+        row.user_id[:cut] or None, row.message[:cut] or None, row.culprit[:cut] or None,
+        row.exception_type[:cut] or None, row.exception_value[:cut] or None, row.title[:cut] or None, tags,
+        row.trace_id or None, row.sdk or None, row.hashes[0], row.frames or None, len(row.payload), enc, payload,
     )  # fmt: skip
 
 

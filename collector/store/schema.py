@@ -16,7 +16,8 @@ No index, no primary key, no DDL after creation: storage.md 1 lists the DuckDB b
 2.9 times the file. `payload` and `delta` columns are uncompressed because their values already are compressed:
 DuckDB's attempt cost 587 ms a checkpoint.
 
-**state.sqlite** (WAL): everything that can be computed from the deltas again, in commit order; `meta.mark_*` is the
+**state.sqlite** (WAL; `hash_configs`: which grouping configurations made the hashes of a project, "" for hashes from
+before that was kept): everything that can be computed from the deltas again, in commit order; `meta.mark_*` is the
 last commit it contains. Never needed to read an event.
 """
 
@@ -78,6 +79,10 @@ CREATE TABLE IF NOT EXISTS hashes(
   PRIMARY KEY(project_id, hash)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_users(
   issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hash_configs(
+  project_id INTEGER NOT NULL, config TEXT NOT NULL, PRIMARY KEY(project_id, config)) WITHOUT ROWID;
+INSERT OR IGNORE INTO hash_configs SELECT id, '' FROM projects WHERE id NOT IN (SELECT project_id FROM hash_configs)
+  AND EXISTS (SELECT 1 FROM hashes WHERE project_id = projects.id);
 CREATE TABLE IF NOT EXISTS issue_hours(
   issue_id INTEGER NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(issue_id, hour)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_fills(

@@ -20,6 +20,10 @@ from collector.store.payload import Dictionary, PayloadCodec, read_dictionaries
 from collector.store.schema import CASTS, EVENT_COLUMNS, ITEM_COLUMNS, SEGMENT_DDL, SEGMENT_FORMAT
 
 ROW_GROUP_ROWS = 20_480  # a checkpoint rewrites the last row group: bounds the stall (storage.md 4.2)
+# Of a new file: payloads leave half a block empty at each checkpoint and behind each long one. Measured on 6,000 real
+# events: 2623 B each with DuckDB's 256 KB, 2372 with 64, 2132 with 32, 2023 with 16, whose checkpoints take twice as long.
+BLOCK_BYTES = 32_768
+FIRST_MICROS, LAST_MICROS = -62_135_596_800_000_000, 253_402_300_799_000_000
 BAD_VALUE = (duckdb.DataError, duckdb.InvalidInputException)  # conversion, out of range, bytes that are not UTF-8
 
 
@@ -35,7 +39,8 @@ class Progress(NamedTuple):
 
 def micros(seconds: float) -> int:
     """Microseconds since the epoch, kept inside what a TIMESTAMP can hold (years 1 to 9999)."""
-    return max(-62_135_596_800_000_000, min(253_402_300_799_000_000, round(seconds * 1e6)))
+    number = round(seconds * 1e6)
+    return number if FIRST_MICROS <= number <= LAST_MICROS else max(FIRST_MICROS, min(LAST_MICROS, number))
 
 
 class Appender(Protocol):
@@ -81,7 +86,7 @@ class Segment:
         """A new file that carries the position on. Raises Unavailable (disk full) or Damaged."""
         segment = cls(connection, path, f"seg_{sequence}")
         try:
-            segment._attach()
+            segment._attach(f", BLOCK_SIZE {BLOCK_BYTES}")
             connection.execute("BEGIN")
             for statement in SEGMENT_DDL:
                 connection.execute(statement.format(seg=segment.alias))
@@ -114,8 +119,10 @@ class Segment:
             raise
         return segment
 
-    def _attach(self) -> None:
-        self._connection.execute(f"ATTACH {quoted(self.path)} AS {self.alias} (ROW_GROUP_SIZE {ROW_GROUP_ROWS})")
+    def _attach(self, more: str = "") -> None:
+        self._connection.execute(
+            f"ATTACH {quoted(self.path)} AS {self.alias} (ROW_GROUP_SIZE {ROW_GROUP_ROWS}{more})"
+        )
 
     def load(self) -> None:
         """Reads format, dictionaries and progress. Raises Damaged, ConfigError when the format is newer."""

@@ -140,6 +140,7 @@ class State:
         index = IssueIndex()
         for project_id, digest, issue_id in self.rows("SELECT project_id, hash, issue_id FROM hashes"):
             index.known[hash_key(project_id, digest)] = issue_id
+        index.configs = {(project_id, config) for project_id, config in self.rows("SELECT * FROM hash_configs")}
         index.resolved = {row[0] for row in self.rows("SELECT id FROM issues WHERE status = 'resolved'")}
         index.short_nos = dict(self.rows("SELECT id, last_short_no FROM projects"))
         index.next_id = self.rows("SELECT coalesce(max(id), 0) + 1 FROM issues")[0][0]
@@ -181,6 +182,7 @@ class State:
                  at / 1e6, at / 1e6),
             )  # fmt: skip
             cursor.execute("INSERT OR IGNORE INTO hashes VALUES (?,?,?)", (project_id, digest, issue_id))
+            cursor.execute("INSERT OR IGNORE INTO hash_configs VALUES (?,'')", (project_id,))
 
     # -- deltas -------------------------------------------------------------------------------------------------------
 

@@ -10,11 +10,13 @@ may always be sent again. `checkpoint` returns what may be removed from the spoo
 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -35,6 +37,7 @@ from collector.store.plan import Plan, Planner
 from collector.store.quarantine import Quarantine
 from collector.store.reads import Reads
 from collector.store.recent import RecentIds
+from collector.store.replayed import ReplayedItems
 from collector.store.retention import Retention
 from collector.store.segment import Commit, Progress, Segment
 from collector.store.segments import Segments
@@ -221,6 +224,10 @@ class Store:
                 self._state.balance(progress.position.total)
 
     def _replay_segment(self, name: str, alias: str) -> None:
+        items_before = self._connection.execute(
+            f"SELECT coalesce(max(items), 0) FROM {alias}.progress WHERE no <= ?", [self._state.mark[0]]
+        ).fetchall()[0][0]
+        codec = functools.partial(self.reads.codec, alias, name)
         while True:
             rows = self._connection.execute(
                 "SELECT no, epoch, seq, total, epoch_us(committed_at), events, items, stored, delta"
@@ -232,8 +239,10 @@ class Store:
             for no, epoch, seq, total, at, events, items, stored, raw in rows:
                 delta = decode_delta(raw)
                 self._adopt_strangers(delta, alias)
+                again = ReplayedItems(self._connection, alias, codec, items_before, items - items_before)
+                items_before = items
                 batch = AppliedBatch(no, Position(epoch, seq, total), at / 1e6, delta, True, _no_event,
-                                     self._payload_of)  # fmt: skip
+                                     self._payload_of, again)  # fmt: skip
                 self._state.apply(batch, name, Progress(no, batch.position, events, items, stored))
 
     def _adopt_strangers(self, delta: Delta, alias: str) -> None:
@@ -281,6 +290,11 @@ class Store:
         known = self._planner.index.known
         return any(hash_key(project_id, digest) in known for digest in hashes)
 
+    def may_hold(self, project_id: int, config: str) -> bool:
+        """Whether a project may have hashes of a grouping configuration; False only when it surely has none."""
+        configs = self._planner.index.configs
+        return (project_id, config) in configs or (project_id, "") in configs
+
     def commit(self, batch: Sequence[Digested]) -> Committed:
         """Makes a batch durable. Raises Unavailable (try the same batch again later; `maintain` may make room) or
         Damaged (a file was set aside and `position` moved back: read the spool again from there)."""
@@ -297,6 +311,7 @@ class Store:
             with suppress(Unavailable):  # outside the try above: the rows are durable, whatever a callback raises
                 self._drain_backlog()
             done = done.plus(one)
+        self._train()
         if self._segments.active.wal_bytes >= int(self._settings.checkpoint_bytes):
             with suppress(Unavailable):
                 self.checkpoint()
@@ -336,9 +351,12 @@ class Store:
             return False
         segment, now, position = self._segments.active, self._clock.now(), self.position
         no = max(segment.progress.no, self._last_no()) + 1
-        delta = Delta(moves=[(project_id, digest, issue_id)])
+        index, key = self._planner.index, hash_key(project_id, digest)
+        configs = {config for number, config in index.configs if number == project_id} if key in index.known else {""}
+        delta = Delta(moves=[(project_id, digest, issue_id)], configs=[(project_id, one) for one in sorted(configs)])
         self._guarded(segment, lambda: segment.append(Commit(no, position, now, 0, [], [], encode_delta(delta))))
-        self._planner.index.known[hash_key(project_id, digest)] = issue_id
+        index.known[key] = issue_id
+        index.configs.update(delta.configs)
         batch = AppliedBatch(no, position, now, delta, False, _no_event, self._payload_of)
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
         self._drain_backlog()
@@ -455,19 +473,20 @@ class Store:
             self._copies.forget()
         self._segments.let_go_idle(KEEP_COPY_SECONDS)
         self._retention.run()
-        self._train()
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
         if due and self._segments.active.wal_bytes:
             self.checkpoint()
         return self.released
 
     def _train(self) -> None:
-        """A dictionary for each project that showed enough events: about 0.1 s, once a day and project."""
+        """A dictionary for each project that showed enough events: about 0.1 s, once a day and project. At once and
+        not when there is time: an event without takes three times the disk and twice the CPU."""
         segment, training = self._segments.active, self._planner.training
         for project_id in training.due():
             dictionary = training.train(project_id, self._clock.now())
             if dictionary is not None and not segment.codec.is_full:
-                segment.add_dictionary(dictionary)
+                with suppress(Unavailable):
+                    self._guarded(segment, partial(segment.add_dictionary, dictionary))
 
     def _rotate(self) -> None:
         with self._hold.changing(SEAL_WAIT_SECONDS) as free:

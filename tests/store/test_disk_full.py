@@ -102,7 +102,7 @@ def test_a_full_rotation_goes_on_with_the_old_file_until_there_is_room(small_dis
     store = Store.open(small_disk / "data", settings(), KEEP_ALL, clock, projects=SHOP)
     store.commit([record(1, event(1))])
     clock.advance(86_400)
-    fill(small_disk / "ballast", 200_000)
+    fill(small_disk / "ballast", 20_000)
     with pytest.raises(Unavailable):
         store.maintain()
     (small_disk / "ballast").unlink()
