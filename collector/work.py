@@ -181,7 +181,8 @@ class Shift:
             )
             self._closing.callback(self.store.close)
             rules = {project.id: project_rules(project) for project in config.project}
-            self.digester = Digester(rules, config.digest, config.limits, knows=self.store.knows, holds=self.store.may_hold)
+            store = self.store
+            self.digester = Digester(rules, config.digest, config.limits, knows=store.knows, holds=store.may_hold)
             self.reader = self._open_reader()
             self._closing.callback(lambda: self.reader.close())
         except BaseException:

@@ -49,6 +49,15 @@ def knows_nothing(_: int, __: list[str]) -> bool:
     return False
 
 
+# Project id and grouping configuration: whether issues may have hashes of it.
+Holds = Callable[[int, str], bool]
+
+
+def may_hold_all(_: int, __: str) -> bool:
+    """Without a store: hashes of any configuration may be known."""
+    return True
+
+
 def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clock | None = None) -> Enrichment:
     """Enrichment as configured: with places when there is a database."""
     if not settings.geo_database:
@@ -60,7 +69,8 @@ def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clo
 class Digester:
     """Turns spool records into rows and outcomes. One per worker; not safe to share between threads.
 
-    knows: asks the store, so that hashes of an older grouping configuration cost events of new issues only.
+    knows, holds: ask the store, so that hashes of another grouping configuration cost events of new issues only, and
+    those only where that configuration was ever used.
     """
 
     def __init__(
@@ -70,11 +80,15 @@ class Digester:
         limits: LimitSettings,
         enrichment: Enrichment | None = None,
         knows: Knows = knows_nothing,
+        holds: Holds = may_hold_all,
     ) -> None:
         self.settings = settings
         self.limits = limits
         self.normaliser = Normaliser(enrichment or enrichment_of(settings))
-        self._stages = {project_id: Stages(rules, partial(knows, project_id)) for project_id, rules in projects.items()}
+        self._stages = {
+            project_id: Stages(rules, partial(knows, project_id), partial(holds, project_id))
+            for project_id, rules in projects.items()
+        }
         self._other = Stages(ProjectRules())
 
     def digest(self, position: Position, received: Received, body: bytes) -> Digested:

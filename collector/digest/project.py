@@ -6,7 +6,7 @@ from collector.digest.about import Invalid
 from collector.errors import ProtocolError
 from collector.filter.filters import Filters
 from collector.filter.settings import FilterSettings
-from collector.group.grouping import Grouper, IsKnown, nothing_is_known
+from collector.group.grouping import Grouper, IsKnown, MayHold, all_may_be_held, nothing_is_known
 from collector.group.settings import GroupingSettings
 from collector.group.view import View
 from collector.model.envelope import Item
@@ -31,16 +31,19 @@ class ProjectRules(msgspec.Struct, frozen=True):
 class Stages:
     """The compiled stages of one project. Raises ValueError for rules that were not checked before.
 
-    is_known: whether an issue of this project has one of these hashes; for one that has none, `group` also tells the
-    hashes of the grouping configuration before.
+    is_known: whether an issue of this project has one of these hashes; where none has, `group` also tells the hashes of
+    the other grouping configuration, if may_hold says that it was in use here.
     """
 
-    def __init__(self, rules: ProjectRules, is_known: IsKnown = nothing_is_known) -> None:
+    def __init__(
+        self, rules: ProjectRules, is_known: IsKnown = nothing_is_known, may_hold: MayHold = all_may_be_held
+    ) -> None:
         self.filters = Filters(rules.filters)
         self.infer_ip = not rules.scrubbing.scrub_ip_addresses
         self._scrubber = Scrubber(rules.scrubbing)
         self._grouper = Grouper(rules.grouping)
         self._is_known = is_known
+        self._may_hold = may_hold
 
     def scrub_event(self, payload: bytes) -> bytes:
         """The event without what must not be stored."""
@@ -62,4 +65,4 @@ class Stages:
 
     def group(self, view: View) -> GroupingResult:
         """Which issue the event belongs to."""
-        return self._grouper.group(view, self._is_known)
+        return self._grouper.group(view, self._is_known, self._may_hold)

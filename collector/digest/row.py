@@ -72,6 +72,8 @@ def event_row(view: RowView, payload: bytes, project_id: int, event_id: str, gro
         culprit=grouping.culprit,
         payload=payload,
         secondary_hashes=grouping.secondary_hashes,
+        grouping_config=grouping.config,
+        secondary_config=grouping.secondary_config,
         type=view.type or "default",
         level=view.level or "error",
         platform=view.platform or "other",

@@ -37,7 +37,7 @@ class GroupingConfig(Struct, frozen=True):
 
     rules: the built-in set of stack trace rules. legacy: the four rules that differ before 2025 (section 1): the stack
     before type and value, lone frames of scripts, command lines of multiprocessing, unknown fingerprint variables.
-    secondary: the configuration whose hashes find the issues that were made before this one.
+    secondary: the configuration whose hashes find the issues that were made under it, before a change to this one.
     """
 
     id: str
@@ -50,7 +50,9 @@ GROUPING_CONFIGS = {
     config.id: config
     for config in (
         GroupingConfig("newstyle:2026-01-20", "all-platforms:2026-01-20", secondary="newstyle:2023-01-11"),
-        GroupingConfig("newstyle:2023-01-11", "all-platforms:2023-01-11", legacy=True),
+        GroupingConfig(
+            "newstyle:2023-01-11", "all-platforms:2023-01-11", legacy=True, secondary="newstyle:2026-01-20"
+        ),
     )
 }
 
@@ -60,11 +62,18 @@ OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
 
 # Says whether one of these hashes belongs to an issue.
 IsKnown = Callable[[list[str]], bool]
+# Says whether issues may have hashes of a configuration.
+MayHold = Callable[[str], bool]
 
 
 def nothing_is_known(_: list[str]) -> bool:
     """For one event alone, without a memory of issues."""
     return False
+
+
+def all_may_be_held(_: str) -> bool:
+    """Without a memory of configurations."""
+    return True
 
 
 class Grouper:
@@ -78,6 +87,8 @@ class Grouper:
         if settings.config not in GROUPING_CONFIGS:
             mistakes.append(f"{where}.config: {settings.config!r} is not one of {', '.join(GROUPING_CONFIGS)}")
         self.settings = settings
+        config = GROUPING_CONFIGS.get(settings.config)
+        self.secondary = config.secondary if config and settings.transition else None
         self.rules = no_rules()
         self.fingerprints: FingerprintRules | None = None
         try:
@@ -91,9 +102,12 @@ class Grouper:
         if mistakes:
             raise ConfigError(mistakes)
 
-    def group(self, view: View, is_known: IsKnown = nothing_is_known) -> GroupingResult:
+    def group(
+        self, view: View, is_known: IsKnown = nothing_is_known, may_hold: MayHold = all_may_be_held
+    ) -> GroupingResult:
         """The grouping of one normalised event."""
-        transition = is_known if self.settings.transition else None
+        other = self.secondary
+        transition = is_known if other is not None and may_hold(other) else None
         return group(view, self.settings.config, self.rules, self.fingerprints, transition=transition)
 
 
@@ -127,8 +141,8 @@ def group(
 ) -> GroupingResult:
     """The grouping of one normalised event.
 
-    rules, fingerprints: those of the project; the built-in ones always run. transition: the hashes of the configuration
-    before are computed too, for looking up, where it knows none of the primary ones; None: never.
+    rules, fingerprints: those of the project; the built-in ones always run. transition: the hashes of the secondary
+    configuration are computed too, for looking up, where it knows none of the primary ones; None: never.
     Raises KeyError for an unknown configuration.
     """
     settings = GROUPING_CONFIGS[config]
@@ -176,6 +190,7 @@ def _result(config: str, known: Recalled, head: Headline) -> GroupingResult:
         culprit=head.culprit,
         fingerprint=known.fingerprint.copy(),
         secondary_hashes=(known.secondary_hashes or []).copy(),
+        secondary_config=GROUPING_CONFIGS[config].secondary or "" if known.secondary_hashes else "",
         resolved_fingerprint=known.resolved.copy(),
         type=head.type,
         location=head.location,

@@ -21,7 +21,8 @@ class GroupingResult(msgspec.Struct, frozen=True):
     title: str
     culprit: str
     fingerprint: list[str] = []
-    secondary_hashes: list[str] = []  # of the config before, only for looking up
+    secondary_hashes: list[str] = []  # of secondary_config, only for looking up
+    secondary_config: str = ""  # "" when nothing of another config was looked for
     resolved_fingerprint: list[str] = []
     type: str = "default"
     location: str = ""
@@ -32,7 +33,8 @@ class EventRow(msgspec.Struct):
     """One event as the store keeps it: typed columns for SQL, and the scrubbed JSON.
 
     event_id: 32 lower-case hex. timestamp, received_at: seconds since the epoch. hashes: in lookup order, the first
-    is the primary. tags: (key, value) in order. frames: JSON text, the top in-app frames as short objects.
+    is the primary. grouping_config, secondary_config: what made the hashes, "" when unknown. tags: (key, value) in
+    order. frames: JSON text, the top in-app frames as short objects.
     payload: the whole event as JSON bytes, normalised and scrubbed.
     """
 
@@ -45,6 +47,8 @@ class EventRow(msgspec.Struct):
     culprit: str
     payload: bytes
     secondary_hashes: list[str] = []
+    grouping_config: str = ""
+    secondary_config: str = ""
     type: str = "default"
     level: str = "error"
     platform: str = "other"

@@ -39,10 +39,21 @@ def test_type_comes_before_the_stack_now_and_after_it_in_the_older_configuration
     assert grouped(event, OLD).hashes == [md5("shop.cart", "main", "ValueError")]
 
 
-def test_the_configuration_before_finds_the_issues_that_it_made():
+@pytest.mark.parametrize(("config", "other"), [(NEW, OLD), (OLD, NEW)])
+def test_the_other_configuration_finds_the_issues_that_it_made(config, other):
     event = exception_event(frame("main"))
-    assert grouped(event, NEW).secondary_hashes == grouped(event, OLD).hashes
-    assert grouped(event, OLD).secondary_hashes == []
+    result = grouped(event, config)
+    assert (result.config, result.secondary_config) == (config, other)
+    assert result.secondary_hashes == grouped(event, other).hashes != result.hashes
+
+
+def test_the_other_configuration_is_only_asked_where_it_was_in_use():
+    grouper, in_use = Grouper(GroupingSettings()), {NEW}
+    event = exception_event(frame("main"))
+    alone = grouper.group(lenient(event), may_hold=in_use.__contains__)
+    assert (alone.secondary_hashes, alone.secondary_config) == ([], "")
+    in_use.add(OLD)
+    assert grouper.group(lenient(event), may_hold=in_use.__contains__).secondary_hashes == grouped(event, OLD).hashes
 
 
 def test_the_configuration_before_is_not_asked_about_an_issue_that_is_known():

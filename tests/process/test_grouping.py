@@ -113,6 +113,26 @@ def test_issues_of_the_older_configuration_go_on_under_the_new_one_and_after() -
             alone.close()
 
 
+def test_going_back_to_the_older_configuration_splits_no_issue() -> None:
+    with tempfile.TemporaryDirectory(prefix="collector-") as name:
+        newer = restarted(Path(name), "")
+        try:
+            send(newer, 2, "KeyError")
+            (before,) = newer.query("SELECT DISTINCT hash FROM events")
+        finally:
+            newer.close()
+        (Path(name) / "data" / "state.sqlite").unlink()
+        older = restarted(Path(name), f'[project.grouping]\nconfig = "{OLD}"\n')
+        try:
+            send(older, 3, "KeyError")
+            hashes = {row["hash"] for row in older.query("SELECT DISTINCT hash FROM events")}
+            assert before["hash"] in hashes
+            assert len(hashes) == 2
+            assert issues_of(older) == {"KeyError: boom": ("SHOP-1", 5)}
+        finally:
+            older.close()
+
+
 def test_without_transition_the_new_configuration_makes_new_issues() -> None:
     with tempfile.TemporaryDirectory(prefix="collector-") as name:
         older = restarted(Path(name), f'[project.grouping]\nconfig = "{OLD}"\n')
