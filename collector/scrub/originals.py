@@ -6,36 +6,14 @@ They are scrubbed as free content under the names of their own path, whatever th
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 PLAIN_NAMES = ("transaction",)  # the name before sanitising; names are not scrubbed by default either
 MAX_DEPTH = 100
 
 Scrub = Callable[[dict[str, Any]], None]  # in place
 
-_EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-
-def has_originals(payload: bytes) -> bool:
-    """Whether there may be any."""
-    return b'"errors":' in payload or b'"val":' in payload
-
-
-def scrub_originals(payload: bytes, scrub: Scrub) -> bytes:
-    """The event with its originals scrubbed; the same bytes when nothing changed. Raises msgspec.DecodeError."""
-    event = _EVENT.decode(payload)
-    changed = False
-    for name, work in (("errors", _errors), ("_meta", _meta)):
-        if name in event:
-            before = msgspec.json.decode(event[name])
-            work(before, scrub)
-            after = msgspec.json.encode(before)
-            if after != msgspec.json.encode(msgspec.json.decode(event[name])):
-                event[name], changed = msgspec.Raw(after), True
-    return msgspec.json.encode(event) if changed else payload
-
-
-def _errors(errors: Any, scrub: Scrub) -> None:
+def scrub_errors(errors: Any, scrub: Scrub) -> None:
+    """Scrub the values in the `errors` of an event, in place."""
     for error in errors if isinstance(errors, list) else ():
         if isinstance(error, dict) and error.get("value") is not None:
             name = error.get("name")
@@ -43,7 +21,8 @@ def _errors(errors: Any, scrub: Scrub) -> None:
             error["value"] = _scrubbed(error["value"], path[:MAX_DEPTH], scrub)
 
 
-def _meta(tree: Any, scrub: Scrub) -> None:
+def scrub_values(tree: Any, scrub: Scrub) -> None:
+    """Scrub the original values in a `_meta` tree, in place."""
     waiting: list[tuple[Any, list[str]]] = [(tree, [])]
     while waiting:
         node, path = waiting.pop()
@@ -69,3 +48,13 @@ def _scrubbed(value: Any, path: list[str], scrub: Scrub) -> Any:
             return None
         nested = nested.get(key)
     return nested
+
+
+def forget_name(before: Any, user: dict[str, Any]) -> bool:
+    """`user.sentry_user` repeats what identifies the user: blank it when that was scrubbed. True when it was."""
+    kind, mark, value = str(user.get("sentry_user")).partition(":")
+    key = "ip_address" if kind == "ip" else kind
+    if not mark or not isinstance(before, dict) or before.get(key) != value or user.get(key) == value:
+        return False
+    user["sentry_user"] = None
+    return True

@@ -1,33 +1,21 @@
-"""The fast form of default scrubbing: find what could be touched in the raw bytes, patch only that.
+"""The pattern of the fast form: one linear scan finds every string token that a rule of default scrubbing might change.
 
-One linear scan of the payload by one pattern (all families, no captures) finds the string tokens that a rule might
-change; an event without any is returned as it is. Otherwise each such token gets a mark in front of its text, the
-payload is decoded as far as marks lead, and only marked keys and texts are looked at (marked.py), with the same rules
-as in walk.py; a mark tells where in the bytes its token stands, so values are replaced in place and everything else
-keeps its bytes.
-
-The pattern is a superset: it has no word boundaries and knows the JSON escapes that may stand inside a match. It never
-reaches into a token that it does not also mark: it ends with the token, or in the value under a key that is marked.
-
-Figures (recorded events of 17 KB, one busy core): 50 us without a hit, 130 us when hits come to nothing, 300 us with
-six values replaced; the deep walk takes 1,000 us.
+All families are one pattern without captures. It is a superset of the rules: it has no word boundaries and knows the
+JSON escapes that may stand inside a match. It never reaches into a token that it does not also mark: it ends with the
+token, or in the value under a key that is marked. It runs over the leaves of an event (skeleton.py), a comma between
+them; the keys that lead to leaves are not in them.
 """
 
 import re
 from typing import Any
 
-import msgspec
 import re2
 
-from collector.scrub.marked import MarkedWalk
 from collector.scrub.patterns import COOKIE_NAMES, IBAN_COUNTRIES, SENSITIVE_WORDS, options
-from collector.scrub.places import Place
 from collector.scrub.rules import FILTERED
 from collector.scrub.settings import ScrubSettings
-from collector.scrub.skeleton import NAMES
-from collector.scrub.spans import MARK_LEAD, Fallback, Spans
+from collector.scrub.skeleton import KEYS
 
-_BACKSLASH = 0x5C
 _OUTSIDE_STRINGS = re.compile(r"[-+.0-9eEtrufalsn]*")
 
 
@@ -54,7 +42,7 @@ def can_scan(settings: ScrubSettings) -> bool:
     words = _words(settings)
     plain = all(word.isascii() and word.isprintable() and not set('"\\') & set(word) for word in words)
     odd = any(_OUTSIDE_STRINGS.fullmatch(word) for word in words)
-    structural = any(word.lower() in name for word in words for name in NAMES)
+    structural = any(word.lower() in name for word in words for name in KEYS)
     return plain and not odd and not structural and not settings.applications
 
 
@@ -71,7 +59,7 @@ def _words(settings: ScrubSettings) -> list[str]:
 
 
 def _triggers(settings: ScrubSettings) -> list[str]:
-    found = [_HIDING_ESCAPES, r'_meta"\s*:']
+    found = [_HIDING_ESCAPES]
     if settings.scrub_data and settings.scrub_defaults:
         found += _default_triggers()
         found += _strict_triggers() if settings.preset == "strict" else [_MAIL_IN_MESSAGE]
@@ -113,43 +101,3 @@ def _strict_triggers() -> list[str]:
         r"(?i:(?:users|home|documents and settings|profiles)(?:/|\\\\))",
         f"(?i:(?:pwd|ssn|access[-_ ]?key|passphrase){_AS_KEY})",
     ]
-
-
-def scan_event(payload: bytes, pattern: Any, root: Place) -> bytes:
-    """The scrubbed payload. Raises Fallback when the deep walk must do it, msgspec.DecodeError when it is no JSON."""
-    hits = [match.start() for match in pattern.finditer(payload)]
-    if not hits:
-        return payload
-    if any(payload[hit] == _BACKSLASH for hit in hits):  # escapes may hide what the pattern looks for
-        if any(payload.startswith(b"\\u0000", hit) for hit in hits):
-            raise Fallback  # and patterns never see NUL characters
-        payload = msgspec.json.encode(msgspec.json.decode(payload))
-        hits = [match.start() for match in pattern.finditer(payload)]
-    if not payload.isascii() and MARK_LEAD in payload:
-        raise Fallback
-    meta, end = _meta_at_the_end(payload, hits)
-    if hits and hits[-1] >= end:
-        if b'"val"' in payload[end:]:
-            raise Fallback  # an original value in there may need scrubbing
-        hits = [hit for hit in hits if hit < end]
-    if any(payload[hit : hit + 10].lower() == b"api_target" for hit in hits):
-        raise Fallback  # GraphQL has a scrubbing of its own
-    if not hits:
-        return payload
-    spans = Spans(payload, hits, end)
-    return MarkedWalk(spans, meta).scrubbed(root) if spans.tokens else payload
-
-
-def _meta_at_the_end(payload: bytes, hits: list[int]) -> tuple[dict[str, Any] | None, int]:
-    """`_meta` decoded, and where it begins: the last field of the event. None and the end when there is none."""
-    found = [hit for hit in hits if payload.startswith(b'"_meta"', hit - 1)]
-    if not found:
-        return None, len(payload)
-    start = found[-1] - 2
-    if not payload.startswith(b',"_meta":{', start) or not payload.endswith(b"}"):
-        raise Fallback
-    try:
-        meta = msgspec.json.decode(payload[start + 9 : -1])
-    except msgspec.DecodeError as error:
-        raise Fallback from error
-    return meta, start

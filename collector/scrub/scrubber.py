@@ -1,6 +1,6 @@
 """The scrubber of a project: bytes in, bytes out."""
 
-import re
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -8,9 +8,10 @@ import msgspec
 from collector.errors import ProtocolError
 from collector.scrub.attachment import scrub_attachment
 from collector.scrub.defaults import advanced_program, default_program, hash_key
-from collector.scrub.originals import has_originals, scrub_originals
+from collector.scrub.fast import FastScrub
+from collector.scrub.originals import forget_name, scrub_errors, scrub_values
 from collector.scrub.places import STRING, Place, root_place
-from collector.scrub.scan import can_scan, scan_event, scanner
+from collector.scrub.scan import can_scan
 from collector.scrub.schema import EVENT, SCHEMAS
 from collector.scrub.settings import ScrubSettings
 from collector.scrub.spans import Fallback
@@ -19,7 +20,6 @@ from collector.scrub.walk import merge_entries, scrub_decoded, scrub_graphql
 
 EVENT_KINDS = frozenset(kind for kind, schema in SCHEMAS.items() if schema is EVENT)
 NORMALISED_KINDS = frozenset(("event", "transaction"))
-_SENTRY_USER = re.compile(rb'"sentry_user":("(id|username|email|ip):((?:[^"\\\\]|\\\\.)*)")')
 NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 
@@ -33,7 +33,9 @@ class Scrubber:
         self._scrub_attachments = settings.attachments
         self._graphql = settings.scrub_data and settings.scrub_defaults
         self._roots: dict[str, list[Place]] = {}
-        self._scanner = scanner(settings) if self._default and not self._advanced and can_scan(settings) else None
+        self._fast: FastScrub | None = None
+        if self._default and not self._advanced and can_scan(settings):
+            self._fast = FastScrub(settings, self._places("event")[0], self._free)
         self.idle = not self._advanced and not self._default
 
     def event(self, payload: bytes) -> bytes:
@@ -44,29 +46,18 @@ class Scrubber:
         """
         if self.idle:
             return payload
-        fresh = self._event(payload)
-        if fresh is not payload:
-            fresh = without_stale_user(payload, fresh)
-        if not has_originals(fresh):
-            return fresh
+        if self._fast is None:
+            return self.walked(payload, "event")
         try:
-            return scrub_originals(fresh, self._free)
+            return self._fast.event(payload)
+        except Fallback:
+            return self.walked(payload, "event")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(400, "payload is not JSON", "invalid_json") from error
 
     def _free(self, content: dict[str, Any]) -> None:
         for root in self._places("json"):
             scrub_decoded(content, root)
-
-    def _event(self, payload: bytes) -> bytes:
-        if self._scanner is None:
-            return self.walked(payload, "event")
-        try:
-            return scan_event(payload, self._scanner, self._places("event")[0])
-        except Fallback:
-            return self.walked(payload, "event")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(400, "payload is not JSON", "invalid_json") from error
 
     def text(self, data: bytes, kind: str) -> bytes:
         """Any other item, scrubbed. `kind`: the item type when it is JSON (log, span, session, ...), else "text".
@@ -79,8 +70,8 @@ class Scrubber:
             return self._plain(data)
         if kind not in EVENT_KINDS:
             return self.walked(data, kind)
-        # what was not normalised may hold a key twice at any level; written anew it does not
-        return self.event(data if kind in NORMALISED_KINDS else msgspec.json.encode(decode(data)))
+        # what was not normalised may hold a key twice at any level; the deep walk writes it anew
+        return self.event(data) if kind in NORMALISED_KINDS else self.walked(data, kind)
 
     def attachment(self, data: bytes, name: str) -> bytes:
         """An attachment after the rules that name it, and after default scrubbing when the settings ask for that."""
@@ -90,12 +81,21 @@ class Scrubber:
     def walked(self, payload: bytes, kind: str) -> bytes:
         """The deep walk over any JSON item; `event` takes it when rules need it. Raises ProtocolError."""
         item = decode(payload)
-        if kind in EVENT_KINDS and self._graphql and isinstance(item, dict):
+        if not isinstance(item, dict) or kind not in EVENT_KINDS:
+            for root in self._places(kind):
+                found = scrub_decoded(item, root)
+                if kind in NOTED_KINDS and isinstance(item, dict):
+                    merge_entries(item, found)
+            return msgspec.json.encode(item)
+        if self._graphql:
             scrub_graphql(item)
+        user = copy(item.get("user"))
         for root in self._places(kind):
-            found = scrub_decoded(item, root)
-            if kind in NOTED_KINDS and isinstance(item, dict):
-                merge_entries(item, found)
+            merge_entries(item, scrub_decoded(item, root))
+        scrub_errors(item.get("errors"), self._free)
+        scrub_values(item.get("_meta"), self._free)
+        if isinstance(item.get("user"), dict):
+            forget_name(user, item["user"])
         return msgspec.json.encode(item)
 
     def _plain(self, data: bytes) -> bytes:
@@ -116,16 +116,6 @@ class Scrubber:
             programs = [program for program in (self._advanced, self._default) if program]
             roots = self._roots[kind] = [root_place([program], self._keys, schema) for program in programs]
         return roots
-
-
-def without_stale_user(sent: bytes, scrubbed: bytes) -> bytes:
-    """`user.sentry_user` repeats what identifies the user: it goes when that was scrubbed."""
-    start = sent.find(b'"sentry_user":')  # plain search: most events have none
-    for found in _SENTRY_USER.finditer(sent, start) if start >= 0 else ():
-        name = b"ip_address" if found[2] == b"ip" else found[2]
-        if b'"%b":"%b"' % (name, found[3]) not in scrubbed:
-            scrubbed = scrubbed.replace(b'"sentry_user":' + found[1], b'"sentry_user":null')
-    return scrubbed
 
 
 def decode(payload: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Where things stand in the bytes of a JSON payload: string tokens, values behind keys, ends of values."""
+"""Where things stand in the bytes of a JSON value: string tokens, values behind keys, ends of values."""
 
 import re
 from itertools import pairwise
@@ -6,10 +6,11 @@ from itertools import pairwise
 MARK_BASE = 0xF0000  # first private-use character of plane 15; its UTF-8 form begins with MARK_LEAD
 MARK_LEAD = b"\xf3"  # one byte, because a search for one byte is many times faster than for two
 MAX_MARKS = 0x1000
+_MARKS = [chr(MARK_BASE + number).encode() for number in range(MAX_MARKS)]
 WINDOW_BYTES = 512  # looked at for the beginning of a string before the whole payload is made plain
 
 _BACKSLASH = 0x5C
-_AFTER_NUMBER = (b",", b"]", b"}", b" ", b"\t", b"\r", b"\n")
+_AFTER_NUMBER = (b"", b",", b"]", b"}", b" ", b"\t", b"\r", b"\n")
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NUMBER = re.compile(rb"[-+.0-9eE]+")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
@@ -21,11 +22,10 @@ class Fallback(Exception):
 
 
 class Spans:
-    """A payload and the string tokens in it that were hit: `tokens` are the places of their opening quotes."""
+    """A JSON value and the string tokens in it that were hit: `tokens` are the places of their opening quotes."""
 
-    def __init__(self, payload: bytes, hits: list[int], end: int) -> None:
+    def __init__(self, payload: bytes, hits: list[int]) -> None:
         self.payload = payload
-        self.end = end  # of what was scanned; only `_meta` may follow
         self._plain = b""
         self._counted = self._quotes = 0  # quotes of string tokens before a place
         self.tokens = self._tokens(hits)
@@ -58,11 +58,11 @@ class Spans:
         if payload[hit] not in b"0123456789":
             return 0
         start = hit - 1
-        while payload[start] in b"0123456789.eE+-":
+        while start >= 0 and payload[start] in b"0123456789.eE+-":
             start -= 1
         number = _NUMBER.match(payload, hit)
         end = number.end() if number else hit
-        if payload[start] not in b",[: \t\r\n" or payload[end : end + 1] not in _AFTER_NUMBER:
+        if (start >= 0 and payload[start] not in b",[: \t\r\n") or payload[end : end + 1] not in _AFTER_NUMBER:
             return 0
         self._quotes += self.plain.count(b'"', self._counted, hit)
         self._counted = hit
@@ -71,7 +71,7 @@ class Spans:
     def _opening_quote(self, at: int) -> int:
         """The quote that begins the string token around `at`."""
         start = self.payload.rfind(b'"', 0, at)
-        if self.payload[start - 1] != _BACKSLASH:
+        if not start or self.payload[start - 1] != _BACKSLASH:
             return start
         window = self.payload[max(0, at - WINDOW_BYTES) : at]
         whole = window.lstrip(b"\\")
@@ -79,14 +79,12 @@ class Spans:
         return at - len(whole) + found if found > 0 else self.plain.rfind(b'"', 0, at)
 
     def marked(self) -> bytes:
-        """The payload without `_meta`, with a numbered mark in front of the text of each token that was hit."""
+        """The payload with a numbered mark in front of the text of each token that was hit."""
         payload = self.payload
-        cuts = [*(start + 1 for start in self.tokens), self.end]
+        cuts = [*(start + 1 for start in self.tokens), len(payload)]
         pieces = [payload[: cuts[0]]]
         for index, (start, end) in enumerate(pairwise(cuts)):
-            pieces += (chr(MARK_BASE + index).encode(), payload[start:end])
-        if self.end < len(payload):
-            pieces.append(b"}")
+            pieces += (_MARKS[index], payload[start:end])
         return b"".join(pieces)
 
     def string_end(self, start: int) -> int:
@@ -120,16 +118,3 @@ class Spans:
             if depth == 0:
                 return match.end()
         raise Fallback
-
-    def patched(self, patches: dict[int, tuple[int, bytes]], meta: bytes) -> bytes:
-        """The payload with {start: (end, new bytes)} and a new `_meta`; what lies in a replaced value is gone."""
-        payload, at = self.payload, 0
-        pieces: list[bytes] = []
-        for start in sorted(patches):
-            if start >= at:
-                end, fresh = patches[start]
-                pieces += (payload[at:start], fresh)
-                at = end
-        last = self.end if self.end < len(payload) else payload.rindex(b"}")
-        pieces += (payload[at:last], meta, b"}")
-        return b"".join(pieces)

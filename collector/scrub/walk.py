@@ -18,9 +18,9 @@ MAX_DEPTH = 200
 class Walk:
     """One walk over one item. `found` are the new `_meta` entries by path."""
 
-    def __init__(self, meta: Tree | None) -> None:
+    def __init__(self, meta: Tree | None, found: dict[Path, dict[str, Any]] | None = None) -> None:
         self.meta = meta
-        self.found: dict[Path, dict[str, Any]] = {}
+        self.found = {} if found is None else found
 
     def value(self, value: Any, place: Place, path: Path) -> Any:
         """The scrubbed value (containers are changed in place); None when it was taken away."""

@@ -1,0 +1,205 @@
+"""The fast form of default scrubbing: scan only what may change, look only at what was hit, patch only that.
+
+One typed decode finds the leaves of the event (skeleton.py), one linear scan of all of them by one pattern (scan.py)
+the string tokens that a rule might change; an event without any is returned as it is. A leaf that was hit gets a mark
+in front of each such token, is decoded as far as marks lead, and only marked keys and texts are looked at (marked.py),
+with the same rules as in walk.py; a mark tells where in the bytes its token stands, so values are replaced in place and
+everything else keeps its bytes. A leaf that has no such form, or too many hits, is walked deeply by itself.
+"""
+
+from bisect import bisect_right
+from typing import Any
+
+import msgspec
+
+from collector.scrub.marked import MarkedWalk, Notes
+from collector.scrub.meta import Path, set_entry
+from collector.scrub.offsets import offset_in
+from collector.scrub.originals import Scrub, forget_name, scrub_errors, scrub_values
+from collector.scrub.places import KIND_OF, Place
+from collector.scrub.scan import scanner
+from collector.scrub.settings import ScrubSettings
+from collector.scrub.skeleton import Leaves, Selection
+from collector.scrub.spans import MARK_LEAD, Fallback, Spans
+from collector.scrub.walk import Walk, scrub_graphql
+
+MAX_HITS = 1_000  # of one leaf; with more it is walked deeply
+_BACKSLASH = 0x5C
+_GRAPHQL = b"api_target"
+
+Patch = tuple[int, int, bytes]  # from, to, new bytes
+Patches = dict[int, tuple[int, bytes]]  # of one leaf: from, to, new bytes
+
+
+class FastScrub:
+    """Default scrubbing of one project's events. `root`: the place of an event; `free`: scrubs free content."""
+
+    def __init__(self, settings: ScrubSettings, root: Place, free: Scrub) -> None:
+        self.pattern = scanner(settings)
+        self.selection = Selection(settings)
+        self.root = root
+        self.free = free
+
+    def event(self, payload: bytes) -> bytes:
+        """The scrubbed payload. Raises Fallback when the deep walk must do it, msgspec.DecodeError for no JSON."""
+        try:
+            leaves = Leaves(payload, self.selection)
+        except msgspec.ValidationError:
+            raise Fallback from None
+        joined = b",".join(leaves.raws)
+        hits = [match.start() for match in self.pattern.finditer(joined)]
+        noted = leaves.noted
+        if not hits and not noted:
+            return payload
+        work = _Work(self, payload, leaves)
+        if noted:
+            work.originals()
+        if hits:
+            work.hits(joined, hits)
+        return work.done()
+
+
+class _Work:
+    """What is done to one event that needs more than a look."""
+
+    def __init__(self, rules: FastScrub, payload: bytes, leaves: Leaves) -> None:
+        self.rules = rules
+        self.payload = payload
+        self.leaves = leaves
+        meta = bytes(leaves.event._meta)
+        tree = msgspec.json.decode(meta) if meta else {}
+        if not isinstance(tree, dict):
+            raise Fallback
+        self.notes = Notes(tree)
+        self.meta_changed = False
+        self.patches: list[Patch] = []
+
+    def originals(self) -> None:
+        """What was found invalid stands in `errors` and in `_meta`."""
+        notes, event = self.notes, self.leaves.event
+        before = msgspec.json.encode(notes.meta)
+        Walk(notes.meta).originals(notes.meta, self.rules.root, msgspec.json.decode(self.payload))
+        scrub_values(notes.meta, self.rules.free)
+        self.meta_changed = msgspec.json.encode(notes.meta) != before
+        errors = msgspec.json.decode(event.errors) if bytes(event.errors) else None
+        before = msgspec.json.encode(errors)
+        scrub_errors(errors, self.rules.free)
+        after = msgspec.json.encode(errors)
+        if after != before:
+            self.replace(event.errors, {0: (len(bytes(event.errors)), after)})
+
+    def hits(self, joined: bytes, hits: list[int]) -> None:
+        """Scrub the leaves that were hit. `joined`: all leaves, one byte between them."""
+        found = _by_leaf(self.leaves.starts(), hits)
+        blanked = self.graphql() if any(joined[at : at + 10].lower() == _GRAPHQL for at in hits) else {}
+        for number in sorted(found.keys() | blanked.keys()):
+            raw = self.leaves.raws[number]
+            data = bytes(raw)
+            where = self.leaves.where(number, self.rules.root)
+            if number in blanked:
+                patches = self.deep(data, where, blanked[number])
+            else:
+                patches = self.leaf(data, found[number], where)
+            if patches and where[1] == "user":
+                patches = _without_stale_name(data, patches)
+            if patches:
+                self.replace(raw, patches)
+
+    def graphql(self) -> dict[int, Any]:
+        """The decoded leaves, by number, that scrubbing GraphQL has blanked parts of."""
+        leaves = {name: self.leaves.number_of(name) for name in ("request", "contexts")}
+        raws = {name: self.leaves.raws[number] for name, number in leaves.items()}
+        event = {name: msgspec.json.decode(raw) for name, raw in raws.items() if bytes(raw)}
+        return {leaves[name]: value for name, value in event.items()} if scrub_graphql(event) else {}
+
+    def leaf(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
+        """Scrub one leaf that was hit."""
+        try:
+            if len(hits) > MAX_HITS:
+                raise Fallback
+            if any(data[hit] == _BACKSLASH for hit in hits):  # escapes may hide what the pattern looks for
+                return self.escaped(data, hits, where)
+            return self.marked(data, hits, where)
+        except Fallback:
+            return self.deep(data, where, msgspec.json.decode(data))
+
+    def escaped(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
+        """A leaf with escapes, by way of its plain form."""
+        if any(data.startswith(b"\\u0000", hit) for hit in hits):
+            raise Fallback  # patterns never see NUL characters
+        plain = msgspec.json.encode(msgspec.json.decode(data))
+        hits = [match.start() for match in self.rules.pattern.finditer(plain + b",")]
+        patches = self.marked(plain, hits, where) if hits else {}
+        return {0: (len(data), _spliced(plain, patches))} if patches else {}
+
+    def marked(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
+        """Scrub one leaf by marks. Raises Fallback."""
+        if not data.isascii() and MARK_LEAD in data:
+            raise Fallback
+        spans = Spans(data, hits)
+        if not spans.tokens:
+            return {}
+        walk = MarkedWalk(spans, self.notes)
+        walk.leaf(*where)
+        self.notes.found.update(walk.found)
+        return walk.patches
+
+    def deep(self, data: bytes, where: tuple[Place, str, Path], value: Any) -> Patches:
+        """Walk one leaf deeply; it is written anew, so that nothing of it stays that the decoder passes over."""
+        place, name, path = where
+        walk = Walk(self.notes.meta, self.notes.found)
+        fresh = walk.value(value, place.key(name, KIND_OF[type(value)], value), path)
+        return {0: (len(data), msgspec.json.encode(fresh))}
+
+    def replace(self, raw: msgspec.Raw, patches: Patches) -> None:
+        """Take over the patches of a raw part of the payload."""
+        at = offset_in(self.payload, raw)
+        self.patches += [(at + start, at + end, fresh) for start, (end, fresh) in patches.items()]
+
+    def done(self) -> bytes:
+        """The event as it is now."""
+        notes, raw = self.notes, self.leaves.event._meta
+        for path, entry in notes.found.items():
+            set_entry(notes.meta, path, entry)
+        if notes.found or self.meta_changed:
+            meta = msgspec.json.encode(notes.meta)
+            if bytes(raw):
+                self.replace(raw, {0: (len(bytes(raw)), meta)})
+            else:
+                end = self.payload.rindex(b"}")
+                self.patches.append((end, end, b',"_meta":' + meta))
+        if not self.patches:
+            return self.payload
+        return _spliced(self.payload, {start: (end, fresh) for start, end, fresh in self.patches})
+
+
+def _by_leaf(starts: list[int], hits: list[int]) -> dict[int, list[int]]:
+    """The hits by the number of their leaf, counted from where the leaf starts."""
+    found: dict[int, list[int]] = {}
+    for hit in hits:
+        number = bisect_right(starts, hit) - 1
+        found.setdefault(number, []).append(hit - starts[number])
+    return found
+
+
+def _spliced(data: bytes, patches: Patches) -> bytes:
+    """The bytes with the patches in them; what lies in a replaced value is gone."""
+    pieces: list[bytes] = []
+    at = 0
+    for start in sorted(patches):
+        if start >= at:
+            end, fresh = patches[start]
+            pieces += (data[at:start], fresh)
+            at = end
+    pieces.append(data[at:])
+    return b"".join(pieces)
+
+
+def _without_stale_name(data: bytes, patches: Patches) -> Patches:
+    """The patches of a user, also of its `sentry_user` when that repeats what was scrubbed."""
+    if b"sentry_user" not in data:
+        return patches
+    user = msgspec.json.decode(_spliced(data, patches))
+    if not isinstance(user, dict) or not forget_name(msgspec.json.decode(data), user):
+        return patches
+    return {0: (len(data), msgspec.json.encode(user))}
