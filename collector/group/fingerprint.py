@@ -173,6 +173,13 @@ class FingerprintRules:
         return next((rule for rule in self.rules if rule.matches(facts)), None) or match_built_in(facts)
 
 
+def rule_for(facts: Facts, rules: "FingerprintRules | None") -> FingerprintRule | None:
+    """The rule that decides about an event, of a project or built in. Each feedback is an issue of its own."""
+    if facts.view.type == "feedback":
+        return FingerprintRule((), (facts.view.event_id or facts.message() or "feedback",), None, True)
+    return rules.match(facts) if rules else match_built_in(facts)
+
+
 def match_built_in(facts: Facts) -> FingerprintRule | None:
     """The first of Sentry's own rules that matches."""
     if facts.family != "javascript":

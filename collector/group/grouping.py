@@ -19,8 +19,8 @@ from collector.group.fingerprint import (
     FingerprintRules,
     expand,
     is_default,
-    match_built_in,
     resolve,
+    rule_for,
 )
 from collector.group.recall import Recalled, keep, key_of, recall
 from collector.group.rules import StackRules, no_rules
@@ -50,9 +50,7 @@ GROUPING_CONFIGS = {
     config.id: config
     for config in (
         GroupingConfig("newstyle:2026-01-20", "all-platforms:2026-01-20", secondary="newstyle:2023-01-11"),
-        GroupingConfig(
-            "newstyle:2023-01-11", "all-platforms:2023-01-11", legacy=True, secondary="newstyle:2026-01-20"
-        ),
+        GroupingConfig("newstyle:2023-01-11", "all-platforms:2023-01-11", legacy=True, secondary="newstyle:2026-01-20"),
     )
 }
 
@@ -151,7 +149,7 @@ def group(
     if reader is None:
         reader = rules.by_config[config] = rules.reader(settings.rules, legacy=settings.legacy)
     facts = Facts(view, reader)
-    rule = fingerprints.match(facts) if fingerprints else match_built_in(facts)
+    rule = rule_for(facts, fingerprints)
     is_known = transition if settings.secondary else None
     key = None if rule else key_of(facts, config, transition is not None)
     known = recall(rules.recalled, facts, key) if key is not None else None
@@ -208,7 +206,7 @@ def outline(
 ) -> Outline:
     """The variants of one event under one configuration, with the component trees."""
     facts = Facts(view, (rules or no_rules()).reader(config.rules, legacy=config.legacy))
-    return _outline(facts, config, fingerprints.match(facts) if fingerprints else match_built_in(facts))
+    return _outline(facts, config, rule_for(facts, fingerprints))
 
 
 def _outline(facts: Facts, config: GroupingConfig, rule: FingerprintRule | None) -> Outline:
@@ -239,7 +237,7 @@ def _secondary(
     """The hashes of the same event under another configuration. rule: the one that matched under the first."""
     others = Facts(facts.view, rules.reader(config.rules, legacy=config.legacy))
     if fingerprints and fingerprints.ask_in_app:
-        rule = fingerprints.match(others)
+        rule = rule_for(others, fingerprints)
     return _hashed(others, config, rule)
 
 

@@ -13,4 +13,6 @@ class GroupingSettings(Settings):
     config: Annotated[str, Help("grouping configuration; an older one keeps the hashes it made")] = DEFAULT_CONFIG
     stack_trace_rules: Annotated[str, Help("stack trace rules, one a line: stack.module:io.acme.* +app")] = ""
     fingerprint_rules: Annotated[str, Help("fingerprint rules, one a line: type:TimeoutError -> timeout")] = ""
-    transition: Annotated[bool, Help("look up the hashes of the other configuration, so that changing it splits no issue")] = True
+    transition: Annotated[
+        bool, Help("look up the hashes of the other configuration, so that changing it splits no issue")
+    ] = True

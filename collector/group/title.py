@@ -5,20 +5,23 @@ from typing import NamedTuple
 from collector.group.facts import Facts
 from collector.group.frame import Look
 from collector.group.strategies import normalise_csp_uri
-from collector.group.view import ExceptionView
+from collector.group.view import ExceptionView, FeedbackView
 
 MAX_TITLE_CHARS = 256
 MAX_VALUE_CHARS = 1024
 MAX_TYPE_CHARS = 128
 MAX_CULPRIT_CHARS = 200
 UNLABELED = "<unlabeled event>"
+FEEDBACK = "User Feedback"
+MAX_FEEDBACK_WORDS = 10
+MAX_FEEDBACK_TITLE_CHARS = 200
 NATIVE_CULPRITS = frozenset({"objc", "cocoa", "native"})
 
 
 class Headline(NamedTuple):
     """What a person sees of an event before opening it.
 
-    type: error, csp, hpkp, expectct, expectstaple or default. location: the file or the URI that it is about.
+    type: error, csp, hpkp, expectct, expectstaple, feedback or default. location: the file or the URI that it is about.
     metadata: what the title was made of.
     """
 
@@ -51,6 +54,8 @@ def blame(facts: Facts) -> Blame:
 
 def headline(facts: Facts, main: int | None, custom_title: str | None, blamed: Blame) -> Headline:
     """The headline of an event. main: id of its main exception. custom_title: from a fingerprint rule."""
+    if facts.view.type == "feedback":
+        return _of_feedback(facts)
     if facts.exceptions and not custom_title:  # nearly all events
         metadata = _error_metadata(facts, main, blamed)
         return Headline("error", _error_title(metadata), culprit(facts, blamed), blamed.filename, metadata)
@@ -65,8 +70,29 @@ def headline(facts: Facts, main: int | None, custom_title: str | None, blamed: B
     return Headline(kind, title, culprit(facts, blamed), location, metadata)
 
 
+def _of_feedback(facts: Facts) -> Headline:
+    """What a user wrote: the first words are the title, as in Sentry; the culprit is the user."""
+    sent = (facts.view.contexts and facts.view.contexts.feedback) or FeedbackView()
+    message = (sent.message or facts.message() or "").strip()
+    words = message.split()
+    short = " ".join(words[:MAX_FEEDBACK_WORDS]) + ("..." if len(words) > MAX_FEEDBACK_WORDS else "")
+    title = truncated(f"{FEEDBACK}: {short}" if short else FEEDBACK, MAX_FEEDBACK_TITLE_CHARS)
+    named = {
+        "title": title,
+        "value": truncated(message, MAX_VALUE_CHARS),
+        "message": truncated(message, MAX_VALUE_CHARS),
+        "name": sent.name,
+        "contact_email": sent.contact_email,
+        "source": sent.source,
+        "associated_event_id": sent.associated_event_id,
+    }
+    return Headline("feedback", title, "user", sent.url or "", {name: value for name, value in named.items() if value})
+
+
 def event_type(facts: Facts) -> str:
     """The type of issue that an event belongs to."""
+    if facts.view.type == "feedback":
+        return "feedback"
     if facts.exceptions:
         return "error"
     reports = ("csp", "hpkp", "expectct", "expectstaple")

@@ -154,15 +154,29 @@ class NelView(Struct, gc=False):
     error_type: str | None = None
 
 
+class FeedbackView(Struct, gc=False):
+    """The `feedback` context: what a user wrote."""
+
+    message: str | None = None
+    contact_email: str | None = None
+    name: str | None = None
+    url: str | None = None
+    source: str | None = None
+    associated_event_id: str | None = None
+
+
 class ContextsView(Struct, gc=False):
     """The contexts that grouping reads."""
 
     nel: NelView | None = None
+    feedback: FeedbackView | None = None
 
 
 class View(Struct, kw_only=True):
     """What grouping reads of one normalised event."""
 
+    event_id: str | None = None
+    type: str | None = None
     platform: str | None = None
     level: str | None = None
     logger: str | None = None

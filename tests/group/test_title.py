@@ -1,9 +1,11 @@
 """Titles, culprits, locations, metadata and types."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
+from collector.group.fingerprint import FingerprintRules
 from collector.group.grouping import group
 from collector.group.view import lenient
 from collector.model.event import GroupingResult
@@ -12,6 +14,10 @@ from tests.group.events import exception_event, frame
 
 def grouped(event: dict[str, Any]) -> GroupingResult:
     return group(lenient(event))
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -84,3 +90,36 @@ def test_the_exception_that_a_framework_wrapped_gives_the_title():
         {"type": "TypeError", "value": "x", "mechanism": {"exception_id": 1, "parent_id": 0, "source": "cause"}},
     ]
     assert grouped({"platform": "javascript", "exception": {"values": values}}).title == "TypeError: x"
+
+
+def feedback(number: int, **sent: str) -> dict[str, Any]:
+    return {"type": "feedback", "event_id": f"{number:032x}", "contexts": {"feedback": sent}}
+
+
+def test_each_feedback_is_an_issue_of_its_own_whatever_it_says():
+    one, other = (grouped(feedback(number, message="too slow")) for number in (1, 2))
+    assert one.hashes == [md5(f"{1:032x}")] != other.hashes
+    assert one.variants == {"built_in_fingerprint": (one.hashes[0], True)}
+    assert grouped({**feedback(1, message="too slow"), "fingerprint": ["mine"]}).hashes == one.hashes
+    assert group(lenient(feedback(1)), fingerprints=FingerprintRules('message:"*" -> mine')).hashes == one.hashes
+
+
+def test_a_feedback_is_titled_by_its_first_words():
+    sent = {"message": "The button\ndoes nothing when it is pressed twice in a row", "name": "Ada", "source": "widget"}
+    result = grouped(feedback(1, **sent, url="https://shop.example/", contact_email="a@b.example"))
+    assert (result.type, result.culprit, result.location) == ("feedback", "user", "https://shop.example/")
+    assert result.title == "User Feedback: The button does nothing when it is pressed twice in..."
+    assert result.metadata == {**sent, "value": sent["message"], "title": result.title, "contact_email": "a@b.example"}
+
+
+@pytest.mark.parametrize(
+    ("event", "title"),
+    [
+        (feedback(1, message="too slow"), "User Feedback: too slow"),
+        (feedback(1, message="x" * 300), "User Feedback: " + "x" * 182 + "..."),
+        ({"type": "feedback", "logentry": {"formatted": "an older form"}}, "User Feedback: an older form"),
+        ({"type": "feedback"}, "User Feedback"),
+    ],
+)
+def test_a_feedback_has_a_title_in_any_case(event, title):
+    assert grouped(event).title == title
