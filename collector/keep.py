@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Loader = Callable[[argparse.Namespace], Config]
 Ask = Callable[[Config, str, Any, float], Any]
 SNAPSHOT_SECONDS = 120.0
+IN_USE = 73
 
 
 class Keep:
@@ -52,18 +54,53 @@ class Keep:
         return 0
 
     def verify(self, args: argparse.Namespace) -> int:
-        """Check every segment and the state database; exit 1 when something is wrong."""
-        from collector.store.care import verify
+        """Check segments, spool, state database and ledger; exit 1 when something is wrong."""
+        from collector.mending import verify_all
 
+        config = self.load(args)
         with self._snapshot(args) as (snapshot, temporary):
             findings = []
-            for finding in verify(snapshot, temporary, args.deep):
+            data = Path(config.data.dir)
+            for finding in verify_all(data, snapshot, temporary, lambda: self._status(config), args.deep):
                 findings.append(finding._asdict())
                 if not args.json:
                     print(f"{finding.what:<24} {finding.wrong or 'ok'}")
         if args.json:
             print(json.dumps(findings))
         return 1 if any(finding["wrong"] for finding in findings) else 0
+
+    def _status(self, config: Config) -> dict[str, Any]:
+        from collector.errors import Unavailable
+        from collector.offline import offline_status
+
+        try:
+            found: dict[str, Any] = self.ask(config, "status", None, 10.0)
+        except Unavailable as error:
+            found = offline_status(config, str(error))
+        return found
+
+    def repair(self, args: argparse.Namespace) -> int:
+        """Set damaged files aside, compute the rest again; exit 1 when something stays wrong, 73 while one runs."""
+        from collector.errors import Unavailable
+        from collector.machine.disk import RealDisk
+        from collector.machine.logs import set_up_logs
+        from collector.mending import repair
+
+        set_up_logs("error")
+        config = self.load(args)
+        data = Path(config.data.dir)
+        if not data.is_dir():
+            raise Unavailable(f"there is no data folder {data}")
+        try:
+            lock = RealDisk().lock_folder(data)
+        except Unavailable as error:
+            print(f"collector: {error}; stop it first: repair needs the folder for itself", file=sys.stderr)
+            return IN_USE
+        with lock, tempfile.TemporaryDirectory(prefix="query-", dir=_beside(data)) as copies:
+            deeds = repair(config, Path(copies), _step(args))
+        told = "\n".join(f"{deed.what}: {deed.did}" for deed in deeds) or "nothing is damaged"
+        _done(args, {"deeds": [deed._asdict() for deed in deeds]}, told)
+        return 0 if all(deed.is_whole for deed in deeds) else 1
 
     def snapshot(self, args: argparse.Namespace) -> int:
         """Copy everything, consistent and live, into an empty folder."""
@@ -123,6 +160,13 @@ class Keep:
         return 0
 
 
+def _beside(data: Path) -> Path:
+    """The folder for temporary files of a data folder."""
+    folder = data / "tmp"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def _step(args: argparse.Namespace) -> Callable[[str], None]:
     """Progress: one line that is overwritten on a terminal, plain lines otherwise, nothing for scripts."""
     if args.json:
@@ -145,6 +189,8 @@ def add_keep(add: Callable[..., argparse.ArgumentParser], keep: Keep) -> None:
     sub = add("verify", keep.verify)
     sub.add_argument("--json", action="store_true", help="machine-readable")
     sub.add_argument("--deep", action="store_true", help="also unpack every payload")
+    sub = add("repair", keep.repair)
+    sub.add_argument("--json", action="store_true", help="machine-readable")
     for name, run in (("snapshot", keep.snapshot), ("backup", keep.backup), ("restore", keep.restore)):
         sub = add(name, run)
         sub.add_argument("folder", metavar="DIR")

@@ -111,6 +111,11 @@ class SpoolReader:
             self.position = record.position
         return records
 
+    @property
+    def file_number(self) -> int:
+        """Of the file that the last record came from."""
+        return self._number
+
     def close(self) -> None:
         """Give the open file back."""
         self._close_file(keep_place=True)

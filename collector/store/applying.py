@@ -9,6 +9,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from collector.store.batches import write_told
 from collector.store.delta import REGRESSED, Delta, Occurrence, configs_of
 from collector.store.issues import short_id
 
@@ -95,11 +96,13 @@ def write_delta(cursor: sqlite3.Cursor, delta: Delta, users: Users) -> None:
     if delta.fills:
         cursor.executemany("INSERT OR REPLACE INTO issue_fills VALUES (?,?,?,?)", delta.fills)
     _outcomes_and_ledger(cursor, delta)
+    write_told(cursor, delta.told)
 
 
 def move_hashes(cursor: sqlite3.Cursor, delta: Delta) -> None:
-    """The issues that hashes were given by hand."""
+    """The issues that hashes were given by hand, and those that were made for it."""
     if delta.moves:
+        _new_issues(cursor, delta)
         cursor.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?)", delta.moves)
         cursor.executemany("INSERT OR IGNORE INTO hash_configs VALUES (?,?)", configs_of(delta))
 

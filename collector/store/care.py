@@ -56,7 +56,7 @@ def of_folder_at_rest(data: Path, copies: Path) -> Snapshot:
 def verify(snapshot: Snapshot, temp_folder: Path, deep: bool = False) -> Iterator[Finding]:
     """Looks at every segment and at state.sqlite: every block read, rows against the file's own progress, both against
     the catalogue; `deep` also unpacks every payload. Never raises for what it finds."""
-    known = _catalogue(snapshot.state)
+    known = catalogue(snapshot.state)
     files = [*snapshot.sealed, *([snapshot.active] if snapshot.active else [])]
     for path in files:
         yield _verify_segment(path, temp_folder, known.get(path.stem), deep)
@@ -65,7 +65,7 @@ def verify(snapshot: Snapshot, temp_folder: Path, deep: bool = False) -> Iterato
     yield _verify_state(snapshot.state)
 
 
-def _catalogue(state: Path) -> dict[str, int]:
+def catalogue(state: Path) -> dict[str, int]:
     """Events by name of the sealed segments."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
         return dict(connection.execute("SELECT name, events FROM segments WHERE state = 'sealed'").fetchall())
@@ -119,21 +119,32 @@ def _unpack_all(connection: duckdb.DuckDBPyConnection) -> str:
     return ""
 
 
+# One read: what the ledger has stored and not evicted, less what the spool is to bring again; what the segments hold.
+_KEPT = """SELECT
+  (SELECT coalesce(sum(CASE key WHEN 'stored' THEN quantity ELSE -quantity END), 0) FROM ledger
+   WHERE key IN ('stored', 'evicted'))
+  - (SELECT coalesce(max(value), 0) FROM meta WHERE key = 'lost_quantity'),
+  (SELECT coalesce(sum(stored), 0) FROM segments WHERE state IN ('open', 'sealed'))"""
+
+
 def _verify_state(state: Path) -> Finding:
     if not state.exists():
         return Finding("state.sqlite", "it is missing; the next start computes it again from the segments")
     try:
         with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             issues = connection.execute("SELECT count(*) FROM issues").fetchone()[0]
             loose = connection.execute(
                 "SELECT count(*) FROM hashes h LEFT JOIN issues i ON i.id = h.issue_id WHERE i.id IS NULL"
             ).fetchone()[0]
+            kept, held = connection.execute(_KEPT).fetchone()
     except sqlite3.Error as error:
         return Finding("state.sqlite", str(error))
     wrong = "" if found == "ok" else str(found)
     if not wrong and loose:
         wrong = f"{loose} hashes belong to no issue"
+    if not wrong and kept != held:
+        wrong = f"its ledger says that {kept} stored items are still here, its catalogue says {held}"
     return Finding("state.sqlite", wrong, issues, state.stat().st_size)
 
 

@@ -4,6 +4,7 @@ Format: msgpack arrays in the field order of the structs below, first field the 
 all deltas in order to an empty state.sqlite gives the state, whatever happened to the file before.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ import msgspec
 from collector.model.event import EventRow, ItemRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position
+from collector.store.batches import ToldBatch
 
 DELTA_VERSION = 1
 
@@ -91,8 +93,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     outcomes: list[OutcomeRow] = []
     fills: list[tuple[int, int, float, float]] = []
     moves: list[tuple[int, str, int]] = []  # project, hash, issue: a person's decision, also over what is known
-
     configs: list[tuple[int, str]] = []  # project and grouping config of these hashes and moves, "" for an unknown one
+    told: list[ToldBatch] = []  # batches of edge collectors
 
 
 def configs_of(delta: Delta) -> set[tuple[int, str]]:
@@ -101,12 +103,13 @@ def configs_of(delta: Delta) -> set[tuple[int, str]]:
     silent = {project_id for project_id, _, _ in (*delta.hashes, *delta.moves)} - {project_id for project_id, _ in told}
     return told | {(project_id, "") for project_id in silent}
 
+
 class AppliedBatch(msgspec.Struct, frozen=True):
     """What an `on_apply` callback gets, inside the SQLite transaction that applies the delta.
 
     replayed: True at start, for a commit that state.sqlite had not seen. event: the row of an occurrence of this very
     commit, None when replayed; payload: the JSON bytes of an occurrence's event, from memory or from its segment.
-    items: the other rows of this very commit; none when replayed.
+    items: the other rows of this very commit; when replayed, they are read from the segment at each look.
     """
 
     no: int
@@ -133,6 +136,7 @@ def decode_delta(raw: bytes) -> Delta:
     return _decoder.decode(raw) if raw else Delta()
 
 
+@functools.lru_cache(4096)
 def user_hash(user_id: str) -> int:
     """63 bits that stand for a user, 0 for none. Stable over versions: it is kept in state.sqlite."""
     if not user_id:

@@ -9,6 +9,7 @@ A key is one integer, project and hash, so that 200,000 hashes take about 25 MB.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.model.event import EventRow
@@ -67,8 +68,8 @@ class Assignment:
 
     def assign(self, row: EventRow) -> Assigned:
         """The issue of an event, a new one when none of its hashes is known."""
-        keys = [hash_key(row.project_id, digest) for digest in row.hashes]
         digests = row.hashes
+        keys = [hash_key(row.project_id, digest) for digest in digests]
         found = self._first(keys)
         if not found and row.secondary_hashes:
             digests = [*row.hashes, *row.secondary_hashes]
@@ -77,21 +78,23 @@ class Assignment:
         flags = 0
         if not found:
             found, flags = self._create(row), NEW
+        known, learnt = self._index.known, self._known
         for key, digest in zip(keys, digests, strict=True):
-            if key not in self._known and key not in self._index.known:
+            if key not in known and key not in learnt:
                 self._known[key] = found
                 self.hashes.append((row.project_id, digest, found))
-        if found in self._index.resolved and found not in self._reopened:
                 is_primary = digest in row.hashes
                 self.configs.add((row.project_id, row.grouping_config if is_primary else row.secondary_config))
+        if found in self._index.resolved and found not in self._reopened:
             self._reopened.add(found)
             flags |= REGRESSED
         self._look(found, row, bool(flags & NEW))
         return Assigned(found, flags)
 
     def _first(self, keys: list[int]) -> int:
+        known, learnt = self._index.known, self._known
         for key in keys:
-            found = self._known.get(key) or self._index.known.get(key)
+            found = learnt.get(key) or known.get(key)
             if found:
                 return found
         return 0
@@ -120,9 +123,9 @@ class Assignment:
         """The commit is durable: the index learns what this batch found."""
         index = self._index
         index.known.update(self._known)
+        index.configs |= self.configs
         index.next_id = self._next_id
         index.short_nos.update(self._short_nos)
-        index.configs |= self.configs
         index.resolved -= self._reopened
         for issue_id, look in self._looks.items():
             index.looks[issue_id] = look
@@ -140,11 +143,17 @@ class IssueIndex:
 
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
+        self.configs: set[tuple[int, str]] = set()
         self.looks: OrderedDict[int, int] = OrderedDict()
         self.resolved: set[int] = set()
-        self.configs: set[tuple[int, str]] = set()
         self.short_nos: dict[int, int] = {}
         self.next_id = 1
+
+    def moving(self, project_id: int, digests: Sequence[str], issue_id: int) -> Delta:
+        """A person's decision that these hashes are of that issue."""
+        are_known = all(hash_key(project_id, digest) in self.known for digest in digests)
+        configs = sorted(one for one in self.configs if one[0] == project_id) if are_known else [(project_id, "")]
+        return Delta(moves=[(project_id, digest, issue_id) for digest in digests], configs=configs)
 
     def learn(self, delta: Delta) -> None:
         """What a commit found that state.sqlite does not hold yet."""
@@ -153,5 +162,5 @@ class IssueIndex:
             self.short_nos[issue.project_id] = max(self.short_nos.get(issue.project_id, 0), issue.short_no)
         for project_id, digest, issue_id in (*delta.hashes, *delta.moves):
             self.known[hash_key(project_id, digest)] = issue_id
-        self.resolved -= {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}
         self.configs |= configs_of(delta)
+        self.resolved -= {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}

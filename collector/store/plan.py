@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from collector.model.event import Digested, EventRow, ItemRow
+from collector.model.event import Digested, EventRow, ItemRow, Standing
 from collector.model.outcome import INVALID, SUMMARISED, Outcome
+from collector.store.batches import DUPLICATE, Batches, PlaceOf
 from collector.store.buckets import Fills, IssueBuckets
 from collector.store.delta import SUMMARISED as SUMMARISED_FLAG
 from collector.store.delta import Delta, Occurrence, add_outcomes, user_hash
@@ -15,7 +16,6 @@ from collector.store.payload import PayloadCodec, Training
 from collector.store.recent import RecentIds
 from collector.store.segment import micros
 
-DUPLICATE = "duplicate"
 MAX_TEXT_CHARS = 8192  # of one typed column; the payload has the whole text
 
 encode_json = msgspec.json.Encoder().encode
@@ -44,8 +44,16 @@ class Plan(NamedTuple):
 class Planner:
     """What a plan is made with."""
 
-    def __init__(self, index: IssueIndex, recent: RecentIds, buckets: IssueBuckets, training: Training) -> None:
+    def __init__(
+        self,
+        index: IssueIndex,
+        recent: RecentIds,
+        buckets: IssueBuckets,
+        training: Training,
+        place_of: PlaceOf = lambda edge, batch_id: None,
+    ) -> None:
         self.index = index
+        self.place_of = place_of
         self.recent = recent
         self.buckets = buckets
         self.training = training
@@ -59,17 +67,17 @@ class Planner:
         beyond = _Beyond()
         stored = duplicates = unaccounted = 0
         recent, seen = self.recent, plan.seen
-        for record in batch:
-            parts = len(record.events) + len(record.items)
-            if record.outcomes:
-                outcomes += record.outcomes
-                parts += sum(one.items for one in record.outcomes)
-            unaccounted += record.quantity - parts
-            for row in record.events:
+        batches = Batches(self.place_of)
+        records = [batches.once(record) for record in batch]
+        for record in records:
+            outcomes += record.outcomes
+            unaccounted += record.quantity - record.parts
+            for number, row in enumerate(record.events):
                 key = RecentIds.key(row.project_id, row.event_id)
+                standing = record.standings.get(number) if record.standings else None
                 if key in recent or key in seen:
                     duplicates += 1
-                    outcomes.append(Outcome(row.project_id, INVALID, DUPLICATE, "error", 1, row.received_at))
+                    outcomes.append(_duplicate(row, standing.count if standing else 1))
                     continue
                 seen.add(key)
                 one = self._event(row, plan, codec)
@@ -78,16 +86,19 @@ class Planner:
                 else:
                     occurrences.append(one)
                     stored += 1
+                if standing is not None:
+                    for more in rest_of(one, standing):
+                        beyond.add(more, row, plan.rows_of)
+            stored += len(record.items)
             for item in record.items:
-                stored += 1
                 plan.items.append(_item_tuple(item, codec))
         delta = Delta(
             stored=stored, summarised=beyond.quantity, unaccounted=unaccounted, new_issues=assignment.new_issues,
             hashes=assignment.hashes, occurrences=[*occurrences, *beyond.alike.values()],
             retitled=list(assignment.retitled.values()), outcomes=add_outcomes(outcomes),
-            fills=self.buckets.low(plan.fills), configs=sorted(assignment.configs),
+            fills=self.buckets.low(plan.fills), configs=sorted(assignment.configs), told=batches.told,
         )  # fmt: skip
-        item_rows = [item for record in batch for item in record.items]
+        item_rows = [item for record in records for item in record.items]
         return plan._replace(delta=delta, duplicates=duplicates, item_rows=item_rows)
 
     def _event(self, row: EventRow, plan: Plan, codec: PayloadCodec) -> Occurrence:
@@ -114,7 +125,7 @@ class _Beyond:
 
     def add(self, one: Occurrence, row: EventRow, rows_of: dict[bytes, EventRow]) -> None:
         """Counts one. The row of the first stays at hand for this commit, so that forward can show an exemplar."""
-        self.quantity += 1
+        self.quantity += one.count
         key = (one.issue_id, one.user, one.level, int(one.at) // 3600)
         same = self.alike.get(key)
         if same is None:
@@ -123,8 +134,27 @@ class _Beyond:
             return
         self.alike[key] = Occurrence(
             same.issue_id, same.project_id, same.event_id, min(same.at, one.at), same.user, same.level, same.flags,
-            same.count + 1, max(same.until, one.at),
+            same.count + one.count, max(same.until, one.at),
         )  # fmt: skip
+
+
+def rest_of(one: Occurrence, standing: Standing) -> list[Occurrence]:
+    """What an event stands for besides itself, as counted occurrences: one for each known user, so that distinct users
+    are counted where edges share them, and the others for the event's own."""
+    left = standing.count - 1
+    others = [user for user in standing.users if user != one.user][:left]
+    counts = [(user, 1) for user in others]
+    if left > len(others):
+        counts.append((one.user, left - len(others)))
+    return [
+        Occurrence(one.issue_id, one.project_id, one.event_id, standing.first_at, user, one.level, SUMMARISED_FLAG,
+                   count, standing.last_at)
+        for user, count in counts
+    ]  # fmt: skip
+
+
+def _duplicate(row: EventRow, count: int) -> Outcome:
+    return Outcome(row.project_id, INVALID, DUPLICATE, "error", count, row.received_at, items=count)
 
 
 def _event_tuple(row: EventRow, issue_id: int, enc: int, payload: bytes | None) -> tuple[Any, ...]:

@@ -64,6 +64,13 @@ class Quarantine:
             used -= path.stat().st_size
             path.unlink(missing_ok=True)
 
+    def names(self) -> list[str]:
+        """Everything that lies here, sorted."""
+        try:
+            return sorted(os.listdir(self.folder))
+        except OSError:
+            return []
+
     def status(self) -> QuarantineStatus:
         """What lies here."""
         names: list[str] = []

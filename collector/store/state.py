@@ -131,7 +131,7 @@ class State:
 
     def _place(self, name: str) -> tuple[int, Position]:
         found = dict(self.rows("SELECT key, value FROM meta WHERE key LIKE ?", (name + "_%",)))
-        if not found:
+        if f"{name}_no" not in found:
             return 0, START
         return found[f"{name}_no"], Position(*(found[f"{name}_{part}"] for part in ("epoch", "seq", "total")))
 
@@ -195,7 +195,7 @@ class State:
         """Applies one commit's delta, once. Raises Unavailable, Damaged."""
         delta = batch.delta
         with self.transaction() as cursor:
-            place_no, mark = _read_mark(cursor)
+            place_no, mark, told_no = _read_mark(cursor)
             if batch.no <= place_no:
                 return
             contained = batch.position.epoch == mark.epoch and batch.position.seq <= mark.seq
@@ -206,7 +206,7 @@ class State:
                 if batch.position.epoch != mark.epoch:
                     _set(cursor, "epoch_base", _accounted(cursor))
                 write_delta(cursor, delta, self._users)
-                for callback in self.on_apply:
+                for callback in self.on_apply if batch.no > told_no else ():
                     callback(cursor, batch)
             move_hashes(cursor, delta)  # in any case: no record of the spool brings them again
             cursor.execute("INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?)",
@@ -291,11 +291,14 @@ def _set_place(cursor: sqlite3.Cursor, name: str, no: int, position: Position) -
     )
 
 
-def _read_mark(cursor: sqlite3.Cursor) -> tuple[int, Position]:
+def _read_mark(cursor: sqlite3.Cursor) -> tuple[int, Position, int]:
+    """Number and position of the last commit contained, and of the last one whose callbacks ran in a state.sqlite from
+    before this one (collector.store.salvage)."""
     found = dict(cursor.execute("SELECT key, value FROM meta WHERE key LIKE 'mark_%'").fetchall())
-    if not found:
-        return 0, START
-    return found["mark_no"], Position(found["mark_epoch"], found["mark_seq"], found["mark_total"])
+    told_no = found.get("mark_told", 0)
+    if "mark_no" not in found:
+        return 0, START, told_no
+    return found["mark_no"], Position(found["mark_epoch"], found["mark_seq"], found["mark_total"]), told_no
 
 
 def _move_to_damaged(cursor: sqlite3.Cursor, quantity: int) -> None:

@@ -8,9 +8,8 @@ Damaged, and the reader must be opened again at `position`. Records at or below 
 may always be sent again. `checkpoint` returns what may be removed from the spool.
 """
 
-# ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
-import functools
+
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -27,18 +26,19 @@ from collector.errors import Damaged, Unavailable
 from collector.machine.clock import Clock
 from collector.model.event import Digested, EventRow
 from collector.model.received import Position
+from collector.store.batches import Place, edge_totals, place_in, place_of
 from collector.store.buckets import IssueBuckets, StoredProject
 from collector.store.clean import cleaned, refused
-from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, decode_delta, encode_delta
+from collector.store.delta import AppliedBatch, Delta, NewIssue, Occurrence, encode_delta
 from collector.store.engine import connect
 from collector.store.issues import hash_key
 from collector.store.payload import Training
 from collector.store.plan import Plan, Planner
 from collector.store.quarantine import Quarantine
 from collector.store.reads import Reads
-from collector.store.recent import RecentIds
-from collector.store.replayed import ReplayedItems
+from collector.store.replay import Replay, no_event
 from collector.store.retention import Retention
+from collector.store.salvage import put_back, salvage
 from collector.store.segment import Commit, Progress, Segment
 from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
@@ -47,7 +47,6 @@ from collector.store.state import OnApply, State
 
 log = structlog.get_logger("store")
 
-DELTA_PAGE_ROWS = 50
 MAX_BACKLOG_COMMITS = 50  # deltas that wait in memory for SQLite before commits are refused
 SEAL_WAIT_SECONDS = 0.5
 SWEEP_SECONDS = 3600.0
@@ -117,6 +116,7 @@ class Store:
         self._state: State
         self._segments: Segments
         self.reads: Reads
+        self._replay: Replay
         self._planner: Planner
         self._retention: Retention
 
@@ -132,14 +132,17 @@ class Store:
         *,
         projects: Mapping[int, StoredProject] | None = None,
         on_apply: Sequence[OnApply] = (),
+        rebuild: bool = False,
     ) -> Self:
-        """Opens a data folder, mends what an unclean end left. `projects`: by project id.
-        Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
+        """Opens a data folder, mends what an unclean end left. `projects`: by project id. `rebuild`: state.sqlite is
+        not to be believed. Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
         os.umask(0o077)  # of the whole process, for good: DuckDB and SQLite make their write-ahead logs when they like
         for name in ("segments", "quarantine", "tmp"):
             (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(data, settings, retention, clock)
         try:
+            if rebuild and store.state_path.exists():
+                store.give_up_state(Damaged(store.state_path, "it does not agree with the segments"))
             store._start(projects or {}, on_apply)
         except BaseException:
             store._connection.close()
@@ -163,14 +166,15 @@ class Store:
         self._segments.start(clean)
         with suppress(Unavailable):
             _ = self._segments.active
-        self._replay(fresh)
-        recent = RecentIds(self._settings.max_recent_ids)
+        self._replay = Replay(self._connection, self._segments, self._state, self.reads, self._payload_of)
+        self._replay.run(fresh)
+        recent = self._replay.recent_ids(self._settings.max_recent_ids)
         rates = {number: one.issue_rate for number, one in projects.items()}
         fills = self._state.load_fills(self._clock.now(), rates)
         if int(self._state.get("lost_quantity") or 0):
             fills = []  # see IssueBuckets.forget
-        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates, fills), Training())
-        self._remember_ids(recent)
+        self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates, fills), Training(),
+                                self._place_of)  # fmt: skip
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
 
     def _sweep(self) -> None:
@@ -193,10 +197,17 @@ class Store:
             return State.open(self.state_path, self._settings.max_users_per_issue, check=False)
 
     def give_up_state(self, why: Damaged) -> None:
-        """Sets state.sqlite aside; the next `open` computes it again from the segments."""
+        """Sets state.sqlite aside and begins a new one with what only the old one had; the next `open` computes the
+        rest from the segments."""
         log.error("state.sqlite set aside; it is computed again from the segments", why=why.what)
+        found = salvage(self.state_path)
         for suffix in ("-wal", "-shm", ""):
             self._quarantine.move(self.state_path.with_name(self.state_path.name + suffix))
+        if found is not None:
+            state = State.open(self.state_path, self._settings.max_users_per_issue, check=False)
+            with state.transaction() as cursor:
+                put_back(cursor, found)
+            state.close()
 
     def close(self) -> None:
         """Checkpoints and closes. Never raises for a failing checkpoint: the next start replays the WAL."""
@@ -207,76 +218,6 @@ class Store:
         self._segments.detach_all()
         self._connection.close()
         self._state.close()
-
-    # -- start: mending -----------------------------------------------------------------------------------------------
-
-    def _replay(self, fresh: bool) -> None:
-        """Applies the deltas that SQLite has not seen; notices commits that SQLite has and the segments lost."""
-        for one in self._segments.catalogue():
-            if one.no > self._state.mark[0]:
-                with suppress(Damaged), self._segments.reading(one.name) as alias:
-                    self._replay_segment(one.name, alias)
-        with suppress(Unavailable):
-            progress = self._segments.active.progress
-            if progress.no < self._state.mark[0] and (lost := self._state.expect_again(progress.no)):
-                log.error("rows lost with a damaged file; the spool brings them again", quantity=lost)
-            if fresh and progress.no:
-                self._state.balance(progress.position.total)
-
-    def _replay_segment(self, name: str, alias: str) -> None:
-        items_before = self._connection.execute(
-            f"SELECT coalesce(max(items), 0) FROM {alias}.progress WHERE no <= ?", [self._state.mark[0]]
-        ).fetchall()[0][0]
-        codec = functools.partial(self.reads.codec, alias, name)
-        while True:
-            rows = self._connection.execute(
-                "SELECT no, epoch, seq, total, epoch_us(committed_at), events, items, stored, delta"
-                f" FROM {alias}.progress WHERE no > ? AND octet_length(delta) > 0 ORDER BY no LIMIT {DELTA_PAGE_ROWS}",
-                [self._state.mark[0]],
-            ).fetchall()
-            if not rows:
-                return
-            for no, epoch, seq, total, at, events, items, stored, raw in rows:
-                delta = decode_delta(raw)
-                self._adopt_strangers(delta, alias)
-                again = ReplayedItems(self._connection, alias, codec, items_before, items - items_before)
-                items_before = items
-                batch = AppliedBatch(no, Position(epoch, seq, total), at / 1e6, delta, True, _no_event,
-                                     self._payload_of, again)  # fmt: skip
-                self._state.apply(batch, name, Progress(no, batch.position, events, items, stored))
-
-    def _adopt_strangers(self, delta: Delta, alias: str) -> None:
-        """Issues whose first event is in a segment that is gone: made again from the events at hand."""
-        created = {one.id for one in delta.new_issues}
-        wanted = {one.issue_id for one in delta.occurrences} - created
-        missing = [number for number in wanted if not self._state.rows("SELECT 1 FROM issues WHERE id = ?", (number,))]
-        for number in missing:
-            row = self._connection.execute(
-                f"SELECT project_id, hash, title, culprit, level, epoch_us(timestamp) FROM {alias}.events"
-                " WHERE issue_id = ? ORDER BY timestamp LIMIT 1",
-                [number],
-            ).fetchall()
-            if row:
-                self._state.adopt(number, row[0])
-
-    def _remember_ids(self, recent: RecentIds) -> None:
-        """The newest event ids, oldest first, so that the newest survive when memory is short."""
-        wanted = self._settings.max_recent_ids
-        found: list[list[tuple[int, str]]] = []
-        for one in reversed(self._segments.catalogue()):
-            if wanted <= 0:
-                break
-            with suppress(Damaged, Unavailable), self._segments.reading(one.name) as alias:
-                rows = self._connection.execute(
-                    f"SELECT project_id, replace(event_id::VARCHAR, '-', '') FROM {alias}.events"
-                    " ORDER BY rowid DESC LIMIT ?",
-                    [wanted],
-                ).fetchall()
-                wanted -= len(rows)
-                found.append(rows)
-        for rows in reversed(found):
-            for row in reversed(rows):
-                recent.add({RecentIds.key(*row)})
 
     # -- commit -------------------------------------------------------------------------------------------------------
 
@@ -340,27 +281,37 @@ class Store:
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
         return Committed(position, plan.delta.stored, plan.delta.summarised, plan.duplicates, plan.delta.new_issues)
 
-    def move_hash(self, project_id: int, digest: str, issue_id: int) -> bool:
-        """A merge or split by hand: events with this hash join that issue from now on; stored ones stay where they are.
-
-        False when the project has no such issue. Kept as a delta of its own, so that it outlives state.sqlite.
-        Raises Unavailable, Damaged as `commit` does.
-        """
+    def move_hashes(self, project_id: int, digests: Sequence[str], issue_id: int) -> bool:
+        """A merge or split by hand: events with these hashes join that issue from now on; stored ones stay where they
+        are. False when the project has no such issue. Kept as a delta of its own, so that it outlives state.sqlite.
+        Raises Unavailable, Damaged as `commit` does."""
         self._drain_backlog()
         if not self._state.rows("SELECT 1 FROM issues WHERE id = ? AND project_id = ?", (issue_id, project_id)):
             return False
+        self._decide(self._planner.index.moving(project_id, digests, issue_id))
+        return True
+
+    def split_off(self, issue_id: int, digests: Sequence[str]) -> int:
+        """Makes a new issue, named as this one is until its first event comes, and gives it these hashes; returns its
+        id. Raises LookupError for an unknown issue; Unavailable, Damaged as `commit` does."""
+        self._drain_backlog()
+        rows = self._state.rows("SELECT project_id, title, culprit, level FROM issues WHERE id = ?", (issue_id,))
+        project_id, title, culprit, level = rows[0]
+        index, now = self._planner.index, self._clock.now()
+        short_no = index.short_nos.get(project_id, 0) + 1
+        made = NewIssue(index.next_id, project_id, short_no, digests[0], title, culprit, level, now)
+        self._decide(msgspec.structs.replace(index.moving(project_id, digests, made.id), new_issues=[made]))
+        return made.id
+
+    def _decide(self, delta: Delta) -> None:
+        """Makes a delta without rows durable, between two commits."""
         segment, now, position = self._segments.active, self._clock.now(), self.position
         no = max(segment.progress.no, self._last_no()) + 1
-        index, key = self._planner.index, hash_key(project_id, digest)
-        configs = {config for number, config in index.configs if number == project_id} if key in index.known else {""}
-        delta = Delta(moves=[(project_id, digest, issue_id)], configs=[(project_id, one) for one in sorted(configs)])
         self._guarded(segment, lambda: segment.append(Commit(no, position, now, 0, [], [], encode_delta(delta))))
-        index.known[key] = issue_id
-        index.configs.update(delta.configs)
-        batch = AppliedBatch(no, position, now, delta, False, _no_event, self._payload_of)
+        self._planner.index.learn(delta)
+        batch = AppliedBatch(no, position, now, delta, False, no_event, self._payload_of)
         self._backlog.append(_Waiting(batch, segment.name, segment.progress))
         self._drain_backlog()
-        return True
 
     def _guarded(self, segment: Segment, work: Callable[[], None]) -> None:
         """Does something to a segment; afterwards nobody may believe in rows that are gone."""
@@ -393,8 +344,7 @@ class Store:
         self._planner.index = self._state.load_index()
         for one in self._backlog:
             self._planner.index.learn(one.batch.delta)
-        self._planner.recent = RecentIds(self._settings.max_recent_ids)
-        self._remember_ids(self._planner.recent)
+        self._planner.recent = self._replay.recent_ids(self._settings.max_recent_ids)
         self._planner.buckets.forget()
         with suppress(Unavailable):
             self._settle_losses()
@@ -405,6 +355,18 @@ class Store:
         if self._lost_after is not None:
             self._state.expect_again(self._lost_after)
             self._lost_after = None
+
+    def _place_of(self, edge: str, batch_id: bytes) -> Place | None:
+        """The spool record that brought a batch of an edge first. Raises Unavailable, Damaged."""
+        for one in self._backlog:
+            if found := place_in(one.batch.delta.told, edge, batch_id):
+                return found
+        return place_of(self._state.rows("SELECT epoch, seq FROM hub_batches WHERE edge = ? AND batch = ?",
+                                         (edge, batch_id)))  # fmt: skip
+
+    def edges(self) -> dict[str, dict[str, Any]]:
+        """What edge collectors brought, by their names (store.batches.edge_totals)."""
+        return edge_totals(self._state.rows("SELECT * FROM hub_edges"))
 
     def _last_no(self) -> int:
         return self._backlog[-1].batch.no if self._backlog else self._state.mark[0]
@@ -560,10 +522,6 @@ class Store:
             epoch_base=int(self._state.get("epoch_base") or 0), quarantine=aside.files, quarantine_bytes=aside.bytes,
             backlog=len(self._backlog), damaged_again=int(self._state.get("lost_quantity") or 0),
         )  # fmt: skip
-
-
-def _no_event(_: Occurrence) -> EventRow | None:
-    return None
 
 
 def _rows_of(plan: Plan) -> Callable[[Occurrence], EventRow | None]:

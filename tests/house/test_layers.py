@@ -8,14 +8,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "collector").rglob("*.py"))
 LAYERS = (
-    {"cli", "tools", "keep"},
-    {"serve", "work", "config", "status", "offline", "tables"},
+    {"cli", "tools", "keep", "ask"},
+    {"serve", "work", "config", "status", "offline", "tables", "mending"},
     {"accept", "web"},
     {"digest", "watch", "forward", "lake"},
     {"triage"},
     {"query"},
     {"store", "spool"},
-    {"protocol", "admit", "group", "scrub", "filter"},
+    {"protocol", "hub", "admit", "group", "scrub", "filter"},
     {"model", "machine", "errors"},
 )
 HEIGHT = {room: len(LAYERS) - height for height, layer in enumerate(LAYERS) for room in layer}
@@ -57,11 +57,12 @@ def test_imports_go_down_only_and_never_sideways(path: Path) -> None:
     same_layer_allowed = {
         "model": {"errors"},
         "machine": {"errors", "model"},
-        "cli": {"tools", "keep"},
+        "cli": {"tools", "keep", "ask"},
         "serve": {"config", "status"},
         "work": {"config"},
         "status": {"config"},
         "offline": {"config", "status"},
+        "mending": {"config", "offline"},
     }
     wrong = {
         used

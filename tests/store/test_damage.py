@@ -8,7 +8,9 @@ import pytest
 
 from collector.errors import ConfigError, Unavailable
 from collector.model.received import Position
+from collector.store import outbox
 from collector.store import probe as probe_module
+from collector.store.delta import AppliedBatch
 from collector.store.engine import connect
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
@@ -249,3 +251,32 @@ def test_a_second_store_on_the_same_folder_is_refused(open_store: Opener) -> Non
     with pytest.raises(Unavailable):
         open_store()
     assert store.commit(records(4, 5)).stored == 2
+
+
+def test_what_only_a_damaged_state_knew_is_taken_over(open_store: Opener, clock: FakeClock, data: Path) -> None:
+    told: list[tuple[int, bool]] = []
+
+    def hear(cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
+        told.append((batch.no, batch.replayed))
+        outbox.put(cursor, outbox.Entry("up", "error", b"body", key=f"{batch.no}"))
+
+    store = open_store(on_apply=[hear])
+    store.commit(records(1, 30))
+    store.commit(records(31, 33))
+    with store._state.transaction() as cursor:
+        cursor.execute("UPDATE issues SET status = 'resolved' WHERE id = 2")
+    store.close()
+    state = data / "state.sqlite"
+    with sqlite3.connect(state) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'issues_by_last_seen'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.close()
+    damage(state, (root - 1) * size)
+    again = open_store(on_apply=[hear])
+    assert "state.sqlite" in again.status().quarantine
+    assert (sum(counts(again)), balance(again)) == (33, 33)
+    assert again._state.rows("SELECT key FROM outbox ORDER BY key") == [("1",), ("2",)]
+    assert again._state.rows("SELECT id FROM issues WHERE status = 'resolved'") == [(2,)]
+    assert told == [(1, False), (2, False)]
+    again.commit(records(34, 34))
+    assert told[2:] == [(3, False)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.store.care import of_folder_at_rest, verify
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
@@ -107,6 +108,9 @@ def test_whatever_happens_each_event_is_stored_once_and_counted_once(tmp_path: P
     status = history.store.status()
     counted = history.store.reads.ask_state("SELECT sum(count) AS n FROM issues", {})[0]["n"]
     history.store.close()
+    (tmp_path / "copies").mkdir()
+    wrong = [one for one in verify(of_folder_at_rest(tmp_path / "data", tmp_path / "copies"), tmp_path) if one.wrong]
+    assert wrong == []
     ids = sorted(int(row[0], 16) for path in segment_files(tmp_path / "data")
                  for row in read(path, "SELECT replace(event_id::VARCHAR, '-', '') FROM events"))  # fmt: skip
     assert ids == list(range(1, history.spooled + 1))

@@ -1,0 +1,92 @@
+"""What a damaged state.sqlite still tells and no segment does: what waits to be sent, and what people decided.
+
+All of it or nothing: only with every row of every such table, and the mark up to which they were kept, can the commits
+behind the mark be told to forward again without telling any of them twice.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+# Computed again from the deltas, or facts of this very file.
+DERIVED = frozenset((
+    "meta", "projects", "issues", "hashes", "hash_configs", "issue_users", "issue_hours", "issue_fills", "outcomes",
+    "ledger", "commits", "segments",
+))  # fmt: skip
+
+DECIDED = "decided"  # key in meta: statuses that wait for their issues
+
+log = structlog.get_logger("store")
+
+
+class Table(NamedTuple):
+    """All rows of one table."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[Any, ...]]
+
+
+class Salvage(NamedTuple):
+    """told_no: the last commit that the tables contain. statuses: issue id and status where it is not the usual one.
+    outbox: entries that wait to be sent."""
+
+    told_no: int
+    tables: Sequence[Table]
+    statuses: Sequence[tuple[int, str]]
+
+    @property
+    def outbox(self) -> int:
+        return sum(len(table.rows) for table in self.tables if table.name == "outbox")
+
+
+def salvage(path: Path) -> Salvage | None:
+    """Reads what only this file has; None when some of it cannot be read, or there is no file."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+            tables = [_table(connection, name) for (name,) in names
+                      if name not in DERIVED and not name.startswith("sqlite_")]  # fmt: skip
+            mark = connection.execute("SELECT value FROM meta WHERE key = 'mark_no'").fetchone()
+            statuses = connection.execute("SELECT id, status FROM issues WHERE status <> 'unresolved'").fetchall()
+    except sqlite3.Error as error:
+        log.warning("the outbox in it cannot be read; what is younger than an hour is made again", why=str(error))
+        return None
+    return Salvage(int(mark[0]) if mark else 0, tables, statuses)
+
+
+def _table(connection: sqlite3.Connection, name: str) -> Table:
+    cursor = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - a name from this very file
+    return Table(name, [column[0] for column in cursor.description], cursor.fetchall())
+
+
+def put_back(cursor: sqlite3.Cursor, found: Salvage) -> None:
+    """Writes it into a new state.sqlite whose tables are still empty."""
+    for table in found.tables:
+        there = {row[1] for row in cursor.execute(f'PRAGMA table_info("{table.name}")')}
+        kept = [number for number, column in enumerate(table.columns) if column in there]
+        if kept and table.rows:
+            names = ", ".join(f'"{table.columns[number]}"' for number in kept)
+            marks = ", ".join("?" * len(kept))
+            cursor.executemany(
+                f'INSERT OR IGNORE INTO "{table.name}"({names}) VALUES ({marks})',  # noqa: S608
+                [tuple(row[number] for number in kept) for row in table.rows],
+            )
+    decided = msgspec.json.encode(found.statuses).decode()
+    cursor.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", [("mark_told", found.told_no), (DECIDED, decided)])
+
+
+def put_statuses_back(cursor: sqlite3.Cursor) -> None:
+    """What people had decided about issues, now that these are there again."""
+    row = cursor.execute("SELECT value FROM meta WHERE key = ?", (DECIDED,)).fetchone()
+    if row is not None:
+        decided = msgspec.json.decode(row[0], type=list[tuple[int, str]])
+        cursor.executemany("UPDATE issues SET status = ? WHERE id = ?", [(status, issue) for issue, status in decided])
+        cursor.execute("DELETE FROM meta WHERE key = ?", (DECIDED,))
