@@ -21,6 +21,7 @@ from collector.errors import ConfigError
 from collector.filter.settings import FilterSettings
 from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.group.settings import GroupingSettings
+from collector.hub.settings import HubSettings
 from collector.model.project import ProjectSettings
 from collector.model.settings import (
     DataSettings,
@@ -88,6 +89,7 @@ class Config(Settings):
     retention: RetentionSettings = RetentionSettings()
     query: QuerySettings = QuerySettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    hub: HubSettings = HubSettings()
     admit: AdmitSettings = AdmitSettings()
     quota: Annotated[list[QuotaSettings], Help("how much all projects together, or each of them, may send")] = []
     project: Annotated[list[ProjectConfig], Help("the projects; none: one is made and kept in the data folder")] = []

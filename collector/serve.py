@@ -24,12 +24,14 @@ import uvicorn
 from collector import __version__
 from collector.accept.doors import Doors
 from collector.accept.guard import uvicorn_settings
+from collector.accept.hub import build_hub
 from collector.accept.ingest import build_ingest
 from collector.accept.pressure import MemoryPressure
 from collector.admit.admission import Admission
 from collector.admit.learned import as_limits
 from collector.config import Config, ProjectConfig
 from collector.errors import Busy, ConfigError, Unavailable
+from collector.hub.edges import Edges
 from collector.machine.child import Worker
 from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
@@ -129,7 +131,10 @@ class Front:
             admission=self.admission,
             pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
         )
-        settings = uvicorn_settings(build_ingest(self.doors, build_web(self.status)), config.ingest)
+        self.edges = Edges(config.hub.edge) if config.hub.enabled else None
+        web = build_web(self.status)
+        behind = build_hub(self.doors, self.edges, web) if self.edges else web
+        settings = uvicorn_settings(build_ingest(self.doors, behind), config.ingest)
         self.server = QuietServer(settings)
         self.signals = 0
         self._kept = b""
@@ -190,6 +195,7 @@ class Front:
                 dsns=dsn_lines(self.config, self.address),
                 answers={str(code): count for code, count in self.doors.answers.items()},
                 memory_trouble=self.doors.pressure.trouble() if self.doors.pressure else "",
+                edges=self.edges.status() if self.edges else None,
             )
         )
 

@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     dsns: list[str]
     answers: dict[str, int]
     memory_trouble: str = ""
+    edges: dict[str, dict[str, Any]] | None = None  # refusals of the hub's door; None: it is no hub
 
 
 EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
@@ -72,6 +73,19 @@ def _outbox(forward: dict[str, Any] | None) -> dict[str, Any]:
     return {**forward["outbox"], "state": forward["state"], "sent": sent, "last_error": forward["last_error"]}
 
 
+NO_BATCH = {"batches": 0, "entries": 0, "occurrences": 0, "repeated": 0, "last_batch_at": None, "projects": {}}
+
+
+def _hub(facts: Facts) -> dict[str, Any] | None:
+    """Each edge with what it brought (from the store) and what was refused (since the front started)."""
+    if facts.edges is None:
+        return None
+    stored = facts.beat.get("edges") or {}
+    silent = {"refused": {}, "last_error": ""}
+    names = sorted({*facts.edges, *stored})
+    return {"edges": {name: {**NO_BATCH, **stored.get(name, {}), **facts.edges.get(name, silent)} for name in names}}
+
+
 def _is_refusing(facts: Facts) -> bool:
     """Errors are refused: the spool is full, or so nearly that admission sheds even them (its last fifth)."""
     shed_from = facts.shed_pressure + (1 - facts.shed_pressure) * 0.8
@@ -99,6 +113,9 @@ def _problems(facts: Facts) -> Iterator[str]:
     forward = facts.beat.get("forward")
     if forward and forward["last_error"]:
         yield f"upstream: {forward['last_error']}"
+    for name, edge in (facts.edges or {}).items():
+        if edge["last_error"]:
+            yield f"edge {name}: {edge['last_error']}"
     yield from facts.beat.get("problems") or []
 
 
@@ -131,6 +148,7 @@ def compose(facts: Facts) -> dict[str, Any]:
         "store": store,
         "outbox": _outbox(beat.get("forward")),
         "forward": beat.get("forward"),
+        "hub": _hub(facts),
         "quarantine": beat.get("quarantine") or {"files": 0, "bytes": 0},
         "status": {"answers": facts.answers},
         "recent_issues": beat.get("recent_issues") or [],

@@ -17,6 +17,8 @@ def status_text(document: dict[str, Any]) -> str:
         *((f"dropped {reason}", quantity, "") for reason, quantity in sorted(ledger["dropped"].items())),
         ("outbox", outbox["records"], f"{human_bytes(outbox['bytes'])}, {outbox['state']}"),
     ]
+    for name, edge in ((document.get("hub") or {}).get("edges") or {}).items():
+        rows.append((f"edge {name}", edge["occurrences"], f"in {edge['batches']} batches"))
     wide = max(len(name) for name, _, _ in rows)
     lines = [f"collector {document['version']}  {state}, up {human_seconds(document['uptime_seconds'])}"]
     lines += [f"  ! {problem}" for problem in document["problems"]]

@@ -341,6 +341,7 @@ class Shift:
                 "backlog": status.backlog,
                 "evicted": status.ledger["evicted"],
             },
+            "edges": self.store.edges(),
             "quarantine": {"files": len(status.quarantine), "bytes": status.quarantine_bytes},
             "recent_issues": self.store.recent_issues(RECENT_ISSUES),
             "problems": [problem] if problem else [],

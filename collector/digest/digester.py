@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from collector.digest.about import About, Invalid, Normalised
+from collector.digest.batch import open_batch, take_batch
 from collector.digest.enrich import Enrichment
 from collector.digest.ids import hex_id, id_of, made_id
 from collector.digest.items import ITEM_RULES, json_object
@@ -35,7 +36,7 @@ from collector.protocol.reports import read_report
 
 EVENT_ITEMS = frozenset(("event", "feedback", "user_report_v2", "security", "raw_security"))
 REPLAY_PARTS = ("replay_recording", "replay_video")
-LEDGER_DOOR = "ledger"
+LEDGER_DOOR, HUB_DOOR = "ledger", "hub"
 SECONDS_PER_DAY = 86400.0
 
 # Project id and hashes: whether one of them belongs to an issue.
@@ -94,15 +95,17 @@ class Digester:
     def digest(self, position: Position, received: Received, body: bytes) -> Digested:
         """What becomes of one record. Never raises: a record that cannot be digested comes back with `damaged` set.
 
-        Holds: len(events) + len(items) + sum(outcome.items) == received.quantity.
+        Holds: digested.parts == received.quantity.
         """
         digested = Digested(position, received.quantity)
         try:
             if received.door == LEDGER_DOOR:
                 digested.outcomes = _LEDGER.decode(body)
+            elif received.door == HUB_DOOR:
+                take_batch(digested, received, open_batch(body, self.limits), partial(Record, self, digested))
             else:
                 self._envelope(digested, received, body)
-            assert _quantity(digested) == received.quantity, "the record's quantity"
+            assert digested.parts == received.quantity, "the record's quantity"
         except Exception as error:  # the door of a spool record: whatever is wrong with one must not stop the others
             return self._damaged(position, received, body, error)
         return digested
@@ -268,7 +271,3 @@ class Record:
         received = self.received
         at, key = received.received_at, received.public_key
         self.digested.outcomes.append(Outcome(received.project_id, outcome, reason, category, quantity, at, items, key))
-
-
-def _quantity(digested: Digested) -> int:
-    return len(digested.events) + len(digested.items) + sum(outcome.items for outcome in digested.outcomes)

@@ -82,8 +82,32 @@ class ItemRow(msgspec.Struct):
     payload: bytes
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What an event stands for: a summary of an edge collector. count: occurrences, itself included; first_at, last_at:
+    timestamps of the first and the last of them; users: 63-bit hashes of the distinct ones, the smallest only where
+    there are many."""
+
+    count: int
+    first_at: float
+    last_at: float
+    users: list[int] = []
+
+
+class Told(msgspec.Struct, frozen=True):
+    """That a record is a batch of an edge collector. batch_id: 16 bytes. The same batch is stored once."""
+
+    edge: str
+    batch_id: bytes
+    project_id: int
+    entries: int
+    received_at: float
+
+
 class Digested(msgspec.Struct):
-    """What became of one spool record. `quantity` = len(events) + len(items) + sum(outcome.items), always."""
+    """What became of one spool record. standings: index in events -> what it stands for, where that is more than itself.
+
+    `quantity` = len(events) + len(items) + sum(outcome.items) + sum(standing.count - 1), always.
+    """
 
     position: Position
     quantity: int
@@ -92,3 +116,15 @@ class Digested(msgspec.Struct):
     outcomes: list[Outcome] = []
     damaged: bytes | None = None  # the record as read, when it goes to quarantine
     why: str = ""  # one sentence for the quarantine's label
+    standings: dict[int, Standing] = {}
+    told: Told | None = None
+
+    @property
+    def parts(self) -> int:
+        """What the rows, items and outcomes add up to."""
+        parts = len(self.events) + len(self.items)
+        if self.outcomes:
+            parts += sum(one.items for one in self.outcomes)
+        if self.standings:
+            parts += sum(one.count - 1 for one in self.standings.values())
+        return parts

@@ -37,6 +37,9 @@ class LimitSettings(Settings):
         "12 MiB"
     )
     max_metric_buckets_bytes: Annotated[Size, Help("one metric_buckets item")] = Size("1 MiB")
+    max_hub_batch_bytes: Annotated[Size, Help("one batch of an edge collector, before and after decompression")] = Size(
+        "64 MiB"
+    )
     max_decode_ratio: Annotated[int, Help("growth by decompression beyond its first 8 MiB")] = 100
 
 

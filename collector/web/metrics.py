@@ -44,6 +44,23 @@ def _loops(key: str) -> Callable[[Status], Values]:
     return read
 
 
+def _edges(key: str) -> Callable[[Status], Values]:
+    def read(status: Status) -> Values:
+        edges = (status.get("hub") or {}).get("edges") or {}
+        return [({"edge": name}, float(edge.get(key) or 0)) for name, edge in edges.items()]
+
+    return read
+
+
+def _refusals(status: Status) -> Values:
+    edges = (status.get("hub") or {}).get("edges") or {}
+    return [
+        ({"edge": name, "reason": reason}, float(count))
+        for name, edge in edges.items()
+        for reason, count in edge["refused"].items()
+    ]
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("collector_ready", "gauge", "1 when ready to take and digest events", _at("ready")),
     Metric("collector_uptime_seconds", "gauge", "seconds since the front started", _at("uptime_seconds")),
@@ -63,6 +80,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("collector_outbox_bytes", "gauge", "bytes waiting for upstream", _at("outbox", "bytes")),
     Metric("collector_outbox_oldest_age_seconds", "gauge", "age of oldest unsent", _at("outbox", "oldest_age_seconds")),
     Metric("collector_forward_sent_total", "counter", "envelopes accepted upstream", _at("outbox", "sent")),
+    Metric("collector_hub_batches_total", "counter", "batches stored, by edge", _edges("batches")),
+    Metric("collector_hub_entries_total", "counter", "entries of those batches", _edges("entries")),
+    Metric("collector_hub_occurrences_total", "counter", "what those entries stand for", _edges("occurrences")),
+    Metric("collector_hub_repeated_total", "counter", "batches that came again and were not stored again",
+           _edges("repeated")),
+    Metric("collector_hub_refused_total", "counter", "requests refused since the start", _refusals),
+    Metric("collector_hub_last_batch_timestamp_seconds", "gauge", "when each edge's last batch came",
+           _edges("last_batch_at")),
     Metric("collector_worker_heartbeat_age_seconds", "gauge", "since the worker's last sign of life",
            _at("worker", "heartbeat_age_seconds")),
     Metric("collector_worker_restarts_total", "counter", "workers started again", _at("worker", "restarts")),

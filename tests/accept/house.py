@@ -133,9 +133,10 @@ async def open_house(
     settings: IngestSettings | None = None,
     limits: LimitSettings | None = None,
     projects: tuple[ProjectSettings, ...] = (PROJECT,),
+    behind: Callable[[Doors, Any], Any] = lambda doors, page: page,
     **doors: Any,
 ) -> AsyncIterator[House]:
-    """A served house; everything is closed at the end."""
+    """A served house; everything is closed at the end. `behind`: makes the app behind the ingest doors."""
     house = House()
     settings = settings or IngestSettings()
     house.doors = Doors(
@@ -149,7 +150,7 @@ async def open_house(
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     house.port = listener.getsockname()[1]
-    server = QuietServer(uvicorn_settings(build_ingest(house.doors, page), settings, graceful_seconds=1))
+    server = QuietServer(uvicorn_settings(build_ingest(house.doors, behind(house.doors, page)), settings, graceful_seconds=1))
     served = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.001)
