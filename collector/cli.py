@@ -7,21 +7,18 @@ import argparse
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from collector import __version__
+from collector.ask import Asking, add_asking
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
 from collector.keep import Keep, add_keep
-from collector.model.settings import Duration
 from collector.tools import Tools, add_tools
-
-if TYPE_CHECKING:
-    from collector.query.adhoc import Limits
+from collector.triage import Triage, add_triage
 
 DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
@@ -141,48 +138,6 @@ def status(args: argparse.Namespace) -> int:
     return DONE if document["ready"] else NO
 
 
-def query(args: argparse.Namespace) -> int:
-    """Answer one SQL query over the stored events."""
-    config = _config(args)
-    from collector.query.adhoc import Limits
-
-    limits = Limits.of(config.query, args.limit, args.timeout)
-    sql = sys.stdin.read() if args.sql == "-" else args.sql
-    _run_query(config, sql, limits, args.format, sys.stdout.buffer, args.since)
-    return DONE
-
-
-def _age(text: str) -> str:
-    try:
-        Duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _all_rows(config: Config, sql: str, out: BinaryIO) -> None:
-    from collector.query.adhoc import Limits
-
-    _run_query(config, sql, Limits.of(config.query), "json", out)
-
-
-def _run_query(
-    config: Config, sql: str, limits: "Limits", format: str, out: BinaryIO, since: str | None = None
-) -> None:
-    from collector.offline import query_sources
-    from collector.query.adhoc import newer_than, run
-
-    with query_sources(config, lambda body: _ask(config, "snapshot", body, 60.0)) as sources:
-        if since:
-            sources = newer_than(sources, time.time() - float(Duration(since)))
-        verdict = run(sql, sources, limits, format, out)
-    out.flush()
-    if verdict.truncated:
-        print(f"collector: only the first {verdict.rows} rows ({verdict.cut_by})", file=sys.stderr)
-    for name in verdict.skipped:
-        print(f"collector: segment {name} could not be read and is left out", file=sys.stderr)
-
-
 def parser() -> Parser:
     """The whole command line."""
     shared = Parser(add_help=False)
@@ -206,14 +161,11 @@ def parser() -> Parser:
     add("dsn", dsn)
     sub = add("status", status)
     sub.add_argument("--json", action="store_true", help="the whole document")
-    sub = add("query", query)
-    sub.add_argument("sql", metavar="SQL", help='one SELECT, or "-" to read it from stdin')
-    sub.add_argument("--format", choices=("table", "json", "ndjson", "csv", "parquet"), default="table")
-    sub.add_argument("--limit", type=int, metavar="N", help="at most N rows, within query.max_rows")
-    sub.add_argument("--since", metavar="AGE", type=_age, help='leave out segments older than AGE, such as "2 d"')
-    sub.add_argument("--timeout", type=float, metavar="SECONDS", help="at most so long, within query.timeout")
-    add_tools(add, Tools(_config, _all_rows))
+    asking = Asking(_config, _ask)
+    add_asking(add, asking)
+    add_tools(add, Tools(_config, asking.all_rows))
     add_keep(add, Keep(_config, _ask))
+    add_triage(add, Triage(_config, _ask))
     return top
 
 

@@ -1,25 +1,23 @@
-"""Ad-hoc SQL: one statement in, one answer out, by a process that is killed when it does not keep its limits."""
+"""Ad-hoc SQL: one statement in, one answer out, by a process that is killed when it does not keep its limits.
 
-import os
+Imports no DuckDB: the front asks too, and must stay small.
+"""
+
+import datetime
 import sqlite3
-import subprocess
-import sys
-import tempfile
-from contextlib import closing, suppress
+import time
+from contextlib import closing
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import msgspec
-
-import collector
-from collector.errors import ProtocolError, Unavailable
-from collector.query.guard import REASON
-from collector.query.job import Job, Verdict
-from collector.query.render import FORMATS
+from collector.errors import ProtocolError
+from collector.model.settings import Duration
+from collector.query.child import Child
+from collector.query.job import FORMATS, GRACE_SECONDS, PROCESS_BYTES, REASON, Job, Verdict, shown_bytes
 from collector.query.settings import QuerySettings
-from collector.store.snapshots import Snapshot, copy_database
 
-SPAWN_SECONDS = 5.0  # interpreter start, attach and loading, beside the time of the statement
+if TYPE_CHECKING:
+    from collector.store.snapshots import Snapshot
 
 
 class Limits(NamedTuple):
@@ -32,21 +30,48 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, settings: QuerySettings, max_rows: int | None = None, timeout_seconds: float | None = None) -> "Limits":
-        """The configured limits, or less."""
+        """The configured limits, or less. Raises ProtocolError for what is no limit."""
+        if max_rows is not None and max_rows < 0:
+            raise ProtocolError(400, f"limit: {max_rows} should be 0 or more", REASON)
+        if timeout_seconds is not None and not timeout_seconds > 0:
+            raise ProtocolError(400, f"timeout: {timeout_seconds:g} should be more than 0 seconds", REASON)
         rows = settings.max_rows if max_rows is None else min(max_rows, settings.max_rows)
         seconds = float(settings.timeout)
         seconds = seconds if timeout_seconds is None else min(timeout_seconds, seconds)
         return cls(seconds, int(settings.memory_limit), rows, int(settings.max_result_bytes))
 
+    def sentences(self, has_network: bool | None) -> list[str]:
+        """What holds for a query, in words. has_network: what a sandbox process found; None when none was asked."""
+        network = {
+            None: "no network where the kernel lets a process give it up (ask a query for what is in force)",
+            True: "network: this kernel let the process keep it; DuckDB still opens nothing, because external access"
+            " is off for good before a statement is read",
+            False: "network: none, the process is alone in an empty network namespace",
+        }[has_network]
+        process = self.memory_limit_bytes + PROCESS_BYTES
+        return [
+            f"time: {self.timeout_seconds:g} s, then the statement is interrupted; {GRACE_SECONDS:g} s later its"
+            " process is killed",
+            f"memory: {shown_bytes(self.memory_limit_bytes)} in DuckDB, {shown_bytes(process)} of data in the whole"
+            " process, no spilling to disk",
+            f"rows: {self.max_rows}, and at most {shown_bytes(self.max_result_bytes)} of answer; what is beyond is cut"
+            " and said",
+            "files: those of the collector read-only, none of the machine, none written; no setting can be changed",
+            network,
+            "one processor, at the lowest priority",
+        ]
+
 
 class Sources(NamedTuple):
-    """Files to read: `segments` oldest first, opened read-only; `state`: state.sqlite or None."""
+    """Files to read: `segments` oldest first, opened read-only; `state`: state.sqlite or None. `since`: wall clock
+    seconds; events, items and outcomes from before are not seen."""
 
     segments: list[Path]
     state: Path | None
+    since: float = 0.0
 
 
-def of_snapshot(snapshot: Snapshot) -> Sources:
+def of_snapshot(snapshot: "Snapshot") -> Sources:
     """The sources of a running store's snapshot."""
     segments = [*snapshot.sealed, *([snapshot.active] if snapshot.active else [])]
     return Sources(segments, snapshot.state if snapshot.state.exists() else None)
@@ -55,6 +80,8 @@ def of_snapshot(snapshot: Snapshot) -> Sources:
 def of_folder(data: Path, copies: Path) -> Sources:
     """The sources of a data folder that nobody has open. Segments with a write-ahead log are copied into `copies`, so
     that looking changes nothing. Raises Unavailable."""
+    from collector.store.snapshots import copy_database  # brings DuckDB along
+
     segments: list[Path] = []
     for path in sorted((data / "segments").glob("*.duckdb")):
         if path.with_name(path.name + ".wal").exists():
@@ -65,31 +92,56 @@ def of_folder(data: Path, copies: Path) -> Sources:
     return Sources(segments, state if state.exists() else None)
 
 
-def run(sql: str, sources: Sources, limits: Limits, format: str, out: BinaryIO) -> Verdict:
-    """Runs one statement and writes its answer to `out` when it is complete.
+class Ask(NamedTuple):
+    """What is asked: a statement, or a document of collector.query.points by name with its values."""
 
-    Raises ProtocolError (400: the statement; 408: its time; 413: its memory or size) with a sentence for the user,
-    Unavailable when no process can be started.
+    sql: str = ""
+    format: str = "json"
+    named: str = ""
+    values: dict[str, Any] = {}
+
+
+def run(
+    sql: str | Ask, sources: Sources, limits: Limits, format: str, out: BinaryIO, child: Child | None = None
+) -> Verdict:
+    """Runs one statement and writes its answer to `out` when it is complete. `child`: a process that already waits;
+    it is used up.
+
+    Raises ProtocolError (400: the statement; 408: its time; 413: its memory or size) with a sentence for the user and,
+    where the place is known, the line and a mark under it as `causes`; Unavailable when no process can be started.
     """
+    ask = sql if isinstance(sql, Ask) else Ask(sql)
     if format not in FORMATS:
         raise ProtocolError(400, f"unknown format {format!r}; there are {', '.join(FORMATS)}", REASON)
-    with tempfile.NamedTemporaryFile(prefix="collector-answer-") as answer, tempfile.TemporaryFile() as notes:
-        out_name = answer.name if format == "parquet" else ""
-        job = Job(sql, format, [str(path) for path in sources.segments], str(sources.state or ""), *limits, out_name)
-        code = _child(job, answer, notes)
-        notes.seek(0)
-        verdict = _verdict(notes.read(), code, job)
+    with child or Child() as one:
+        segments = [str(path) for path in sources.segments]
+        verdict = one.run(
+            Job(ask.sql, format, segments, str(sources.state or ""), *limits, one.answer_path, sources.since,
+                ask.named, ask.values)
+        )  # fmt: skip
         if verdict.error:
-            raise ProtocolError(_status(verdict.error), verdict.error, REASON)
-        answer.seek(0)
-        while part := answer.read(1 << 20):
+            raise ProtocolError(_status(verdict.error), verdict.error, REASON, _mark(ask.sql, verdict))
+        for part in one.answer():
             out.write(part)
     return verdict
 
 
+def parse_since(text: str, now: float | None = None) -> float:
+    """The moment that "2 d" (ago) or "2026-11-20T12:00" (UTC) means, wall clock seconds. Raises ValueError."""
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return (time.time() if now is None else now) - float(Duration(text))
+        except ValueError:
+            raise ValueError(f'{text!r} is neither an age such as "2 d" nor a time such as 2026-11-20T12:00') from None
+    return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+
+
 def newer_than(sources: Sources, at: float) -> Sources:
-    """Without the segments whose newest commit is older than `at` (wall clock, seconds). What the catalogue does not
-    know stays."""
+    """Only what was received at or after `at` (wall clock, seconds): segments whose newest commit is older are left
+    out whole. What the catalogue does not know stays."""
+    sources = sources._replace(since=at)
     if sources.state is None:
         return sources
     try:
@@ -103,42 +155,19 @@ def newer_than(sources: Sources, at: float) -> Sources:
     return sources._replace(segments=[path for path in sources.segments if path.stem not in old])
 
 
-def _child(job: Job, answer: IO[bytes], notes: IO[bytes]) -> int:
-    """Starts the sandbox, feeds it, kills it at twice its time. Returns its exit code, negative for a signal."""
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(Path(collector.__file__).parents[1]),
-                   "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}  # fmt: skip
-    try:
-        child = subprocess.Popen([sys.executable, "-m", "collector.query.sandbox"], stdin=subprocess.PIPE,
-                                 stdout=answer, stderr=notes, env=environment, cwd="/")  # fmt: skip
-    except OSError as error:
-        raise Unavailable(f"cannot start a process for the query: {error}") from error
-    with child:
-        try:
-            with suppress(BrokenPipeError):
-                child.communicate(msgspec.json.encode(job), timeout=job.timeout_seconds * 2 + SPAWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        except BaseException:
-            child.kill()
-            raise
-    return child.returncode
-
-
-def _verdict(notes: bytes, code: int, job: Job) -> Verdict:
-    last = notes.rstrip(b"\n").rpartition(b"\n")[2]
-    with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(last, type=Verdict)
-    if code in (-9, -24):
-        return Verdict(error=f"the query ran longer than its time limit of {job.timeout_seconds:g} s and was killed")
-    if code == 1:  # a Python error: its memory limit, or a mistake of ours; the child's words tell which
-        words = last.decode("utf-8", "replace")
-        if "MemoryError" not in words:
-            raise Unavailable(f"the query process failed: {words}")
-    return Verdict(error=f"the query needs more than its memory limit of {job.memory_limit_bytes >> 20} MiB"
-                         f" and was stopped (exit {code})")  # fmt: skip
+def _mark(sql: str, verdict: Verdict) -> list[str]:
+    """The line of the mistake, as much of it as fits, and a mark under its place."""
+    lines = sql.split("\n")
+    if not 0 < verdict.line <= len(lines):
+        return []
+    start = max(0, verdict.column - 60)
+    line = lines[verdict.line - 1][start : start + 100].replace("\t", " ").rstrip()
+    return [line, " " * (verdict.column - 1 - start) + "^"] if line else []
 
 
 def _status(sentence: str) -> int:
+    if sentence.startswith(("there is no", "no event of", "several events")):
+        return 404
     if "time limit" in sentence:
         return 408
     return 413 if "memory limit" in sentence or "max_result_bytes" in sentence else 400

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from collector.errors import ProtocolError
+from collector.query.job import MAX_SQL_CHARS, REASON
 
 QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 TABLE_FUNCTIONS = {
@@ -17,8 +18,6 @@ TABLE_FUNCTIONS = {
     "summary", "duckdb_columns", "duckdb_views", "duckdb_functions", "duckdb_keywords", "duckdb_types",
     "pragma_table_info",
 }  # fmt: skip
-MAX_SQL_CHARS = 100_000
-REASON = "query"
 
 
 def refuse(sentence: str) -> ProtocolError:

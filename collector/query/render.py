@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-FORMATS = ("table", "json", "ndjson", "csv", "parquet")
 MAX_CELL_CHARS = 120
 
 

@@ -1,17 +1,16 @@
 """The process that runs one ad-hoc statement, and nothing else: `python -m collector.query.sandbox`, Job on stdin.
 
-Order: limits of the process, attach the segments read-only, load what comes from state.sqlite, make the views; then
-lock: no external access, no change of settings. Only then the statement is even parsed. What still gets past memory
-limits (string functions do) meets RLIMIT_DATA; what gets past time limits meets the parent's SIGKILL.
+Order: out of the network, limits of the process, attach the segments read-only, load what comes from state.sqlite,
+make the views; then lock: no external access, no change of settings. Only then the statement is even parsed. What still
+gets past memory limits (string functions do) meets RLIMIT_DATA; what gets past time limits meets the kernel's alarm.
 """
 
 import os
 import re
-import resource
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,15 +20,16 @@ import msgspec
 from collector.errors import ProtocolError
 from collector.query.derived import DERIVED
 from collector.query.guard import check
-from collector.query.job import Job, Verdict
+from collector.query.isolation import die_with_parent, leave_network, limit_process, set_alarm
+from collector.query.job import GRACE_SECONDS, Job, Verdict, shown_bytes
 from collector.query.render import RENDERERS, Head
 from collector.query.unpacking import register
-from collector.query.views import VIEWS, View, derived_view_sql, segment_view_sql
+from collector.query.views import VIEWS, View, after, derived_view_sql, segment_view_sql
 from collector.store.engine import quoted
 
 PAGE_ROWS = 200
+EXPLAIN = "EXPLAIN "
 CATALOGUE = re.compile(r"\b(show|describe|summarize|duckdb_views|duckdb_columns|information_schema)\b", re.IGNORECASE)
-PROCESS_BYTES = 384 << 20  # interpreter, DuckDB's own memory and one large value, beside memory_limit
 
 
 class Answer:
@@ -57,18 +57,6 @@ class Answer:
                 yield page
             if self.cut_by:
                 return
-
-
-def limit_process(job: Job) -> None:
-    """Caps memory, processor time, files and core dumps of this process."""
-    data = job.memory_limit_bytes + PROCESS_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
-    seconds = int(job.timeout_seconds * 2) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (job.max_result_bytes + PROCESS_BYTES, job.max_result_bytes + PROCESS_BYTES)
-    )
 
 
 def connect(job: Job) -> duckdb.DuckDBPyConnection:
@@ -104,8 +92,11 @@ def attach(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> tuple[lis
     return aliases, skipped
 
 
-def make_views(connection: duckdb.DuckDBPyConnection, aliases: list[str], state: str, sql: str) -> None:
-    """All documented views. Those of state.sqlite are only filled when the statement mentions them."""
+def make_views(
+    connection: duckdb.DuckDBPyConnection, aliases: list[str], state: str, sql: str, since: float = 0.0
+) -> None:
+    """All documented views. Those of state.sqlite are only filled when the statement mentions them. `since`: what was
+    received before (wall clock seconds) is not in them."""
     source = sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=5) if state else None
     try:
         connection.execute("CREATE TABLE project_slugs(project_id UBIGINT, slug VARCHAR)")
@@ -114,12 +105,19 @@ def make_views(connection: duckdb.DuckDBPyConnection, aliases: list[str], state:
                 connection, "project_slugs", ["UBIGINT", "VARCHAR"], source.execute("SELECT id, slug FROM projects")
             )
         for view in VIEWS:
-            _make_view(connection, view, aliases, source, sql)
+            if view.source:
+                connection.execute(segment_view_sql(view, aliases, since))
+            else:
+                _load(connection, view, source, sql, since)
         wanted = {view.name for view in DERIVED if _mentions(sql, view.name) or CATALOGUE.search(sql)}
         wanted |= {name for view in DERIVED if view.name in wanted for name in view.needs}
         for view in DERIVED:
-            if view.name in wanted:
-                _make_view(connection, view, aliases, source, sql)
+            if view.name not in wanted:
+                continue
+            if view.body:
+                connection.execute(derived_view_sql(view))
+            else:
+                _load(connection, view, source, sql, since)
     finally:
         if source is not None:
             source.close()
@@ -129,17 +127,8 @@ def _mentions(sql: str, name: str) -> bool:
     return re.search(rf"\b{name}\b", sql, re.IGNORECASE) is not None
 
 
-def _make_view(connection: duckdb.DuckDBPyConnection, view: View, aliases: list[str], state: sqlite3.Connection | None,
-               sql: str) -> None:  # fmt: skip
-    if view.source:
-        connection.execute(segment_view_sql(view, aliases))
-    elif view.body:
-        connection.execute(derived_view_sql(view))
-    else:
-        _load(connection, view, state, sql)
-
-
-def _load(connection: duckdb.DuckDBPyConnection, view: View, source: sqlite3.Connection | None, sql: str) -> None:
+def _load(connection: duckdb.DuckDBPyConnection, view: View, source: sqlite3.Connection | None, sql: str,
+          since: float) -> None:  # fmt: skip
     columns = ", ".join(f'"{column.name}" {column.type}' for column in view.columns)
     connection.execute(f"CREATE TABLE state_{view.name}({columns})")
     if source is not None and _mentions(sql, view.name) and _has_table(source, view.state_sql):
@@ -147,7 +136,8 @@ def _load(connection: duckdb.DuckDBPyConnection, view: View, source: sqlite3.Con
         casts = [f"make_timestamp(c{number})" if column.type == "TIMESTAMP" else f"c{number}"
                  for number, column in enumerate(view.columns)]  # fmt: skip
         _insert(connection, f"state_{view.name}", types, source.execute(view.state_sql), casts)
-    connection.execute(f"CREATE VIEW {view.name} AS SELECT * FROM state_{view.name}")  # noqa: S608 - our own name
+    where = f" WHERE {after(view.time, since)}" if view.time and since else ""
+    connection.execute(f"CREATE VIEW {view.name} AS SELECT * FROM state_{view.name}{where}")  # noqa: S608 - our own name
 
 
 def _has_table(source: sqlite3.Connection, statement: str) -> bool:
@@ -183,8 +173,9 @@ def lock(connection: duckdb.DuckDBPyConnection, timeout_seconds: float, out: str
     connection.execute("SET lock_configuration=true")
 
 
-def explain_error(error: duckdb.Error, sql: str) -> str:
-    """One sentence, with line and column where DuckDB knows them."""
+def explain_error(error: duckdb.Error, sql: str, ahead: int = 0) -> Verdict:
+    """One sentence, with line and column where DuckDB knows them; `sql` has `ahead` characters that are not the
+    user's. Without `sql` no place is told."""
     text = str(error)
     start = text.find("{")
     try:
@@ -194,46 +185,74 @@ def explain_error(error: duckdb.Error, sql: str) -> str:
     if not isinstance(facts, dict) or "exception_message" not in facts:
         place = re.search(r"\nLINE (\d+): (.*)\n( *)\^", text)
         sentence = text.split("\n")[0]
-        return f"{sentence} (line {place[1]})" if place else sentence
+        return Verdict(error=f"{sentence} (line {place[1]})", line=int(place[1])) if place else Verdict(error=sentence)
     sentence = f"{facts.get('exception_type', '')} error: {facts['exception_message']}".replace("\n", "; ")
-    if "position" in facts:
-        before = sql.encode("utf-8", "replace")[: int(facts["position"])].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        sentence += f" (line {line}, column {column})"
-    return sentence
+    if "position" not in facts or not sql:
+        return Verdict(error=sentence)
+    before = sql.encode("utf-8", "replace")[: int(facts["position"])].decode("utf-8", "replace")[ahead:]
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    return Verdict(error=f"{sentence} (line {line}, column {column})", line=line, column=column)
 
 
 def execute(connection: duckdb.DuckDBPyConnection, job: Job, out: BinaryIO) -> Verdict:
     """Checks and runs the statement on a locked instance, writes the answer to `out`."""
     try:
         check(connection, job.sql)
-        if job.format == "parquet":
-            return _to_parquet(connection, job)
-        cursor = connection.execute(job.sql)
-        head = Head([str(column[0]) for column in cursor.description or []],
-                    [str(column[1]) for column in cursor.description or []])  # fmt: skip
-        answer = Answer(cursor, job)
-        for part in RENDERERS[job.format](head, answer.pages()):
-            answer.bytes += len(part)
-            out.write(part)
-        out.flush()
+        return WRITERS.get(job.format, _as_text)(connection, job, out)
     except ProtocolError as error:
         return Verdict(error=error.detail)
     except duckdb.InterruptException:
         return Verdict(error=f"the query ran longer than its time limit of {job.timeout_seconds:g} s")
     except (duckdb.OutOfMemoryException, MemoryError):
-        return Verdict(error=f"the query needs more than its memory limit of {job.memory_limit_bytes >> 20} MiB")
+        return Verdict(error=f"the query needs more than its memory limit of {shown_bytes(job.memory_limit_bytes)}")
     except duckdb.Error as error:
-        return Verdict(error=explain_error(error, job.sql))
+        if job.format in WRITERS:
+            return _explain_plainly(connection, job.sql) or Verdict(error=explain_error(error, "").error)
+        return explain_error(error, job.sql)
+
+
+def _explain_plainly(connection: duckdb.DuckDBPyConnection, sql: str) -> Verdict | None:
+    """A mistake in a statement that we put into another one: where it is in the user's own."""
+    try:
+        connection.execute(EXPLAIN + sql).fetchall()
+    except duckdb.Error as error:
+        return explain_error(error, EXPLAIN + sql, len(EXPLAIN))
+    return None
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, job: Job, out: BinaryIO) -> Verdict:
+    cursor = connection.execute(job.sql)
+    head = Head([str(column[0]) for column in cursor.description or []],
+                [str(column[1]) for column in cursor.description or []])  # fmt: skip
+    answer = Answer(cursor, job)
+    for part in RENDERERS[job.format](head, answer.pages()):
+        answer.bytes += len(part)
+        out.write(part)
+    out.flush()
     return Verdict(answer.rows, bool(answer.cut_by), answer.cut_by)
 
 
-def _to_parquet(connection: duckdb.DuckDBPyConnection, job: Job) -> Verdict:
-    """Has DuckDB write the answer; one row more than allowed tells whether it was cut."""
-    select = f"SELECT * FROM ({job.sql.rstrip().rstrip(';')}\n) LIMIT {job.max_rows}"  # noqa: S608 - passed the guard
+def _as_parquet(connection: duckdb.DuckDBPyConnection, job: Job, out: BinaryIO) -> Verdict:
+    """Has DuckDB write the answer into the one file that it may write."""
+    sql = job.sql.rstrip().rstrip(";")
+    select = f"SELECT * FROM ({sql}\n) LIMIT {job.max_rows}"  # noqa: S608 - passed the guard
     connection.execute(f"COPY ({select}) TO {quoted(job.out)} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
     rows = connection.execute(f"SELECT count(*) FROM read_parquet({quoted(job.out)})").fetchall()[0][0]  # noqa: S608
-    return Verdict(rows, rows == job.max_rows, "max_rows" if rows == job.max_rows else "")
+    more = f"SELECT count(*) FROM (SELECT 1 FROM ({sql}\n) LIMIT 1 OFFSET {job.max_rows})"  # noqa: S608
+    is_cut = rows == job.max_rows and connection.execute(more).fetchall() == [(1,)]
+    return Verdict(rows, is_cut, "max_rows" if is_cut else "")
+
+
+def _as_arrow(connection: duckdb.DuckDBPyConnection, job: Job, out: BinaryIO) -> Verdict:
+    from collector.query.arrow import write_stream
+
+    rows, cut_by = write_stream(connection, job.sql.rstrip().rstrip(";"), job.max_rows, job.max_result_bytes, out)
+    return Verdict(rows, bool(cut_by), cut_by)
+
+
+WRITERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Job, BinaryIO], Verdict]] = {
+    "parquet": _as_parquet, "arrow": _as_arrow,
+}  # fmt: skip
 
 
 def prepare(job: Job) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
@@ -241,24 +260,32 @@ def prepare(job: Job) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     connection = connect(job)
     aliases, skipped = attach(connection, job.segments)
     register(connection, aliases)
-    make_views(connection, aliases, job.state, job.sql)
-    lock(connection, job.timeout_seconds, job.out)
+    make_views(connection, aliases, job.state, job.sql, job.since)
+    lock(connection, job.timeout_seconds, job.out if job.format == "parquet" else "")
     return connection, skipped
 
 
 def run(job: Job) -> Verdict:
     """The whole job; the answer goes to stdout."""
-    started = time.monotonic()  # the parent measures the limits; this is only told to the user
-    connection, skipped = prepare(job)
-    verdict = execute(connection, job, sys.stdout.buffer)
+    started = time.monotonic()  # only told to the user; what limits is DuckDB's clock and the kernel's
+    if job.named:
+        from collector.query.points import answer_named
+
+        verdict, skipped = answer_named(job, sys.stdout.buffer)
+    else:
+        connection, skipped = prepare(job)
+        set_alarm(job.timeout_seconds + GRACE_SECONDS)
+        verdict = execute(connection, job, sys.stdout.buffer)
     return msgspec.structs.replace(verdict, skipped=skipped, seconds=round(time.monotonic() - started, 4))
 
 
 def main() -> int:
     """The child's entry: exit 0 with an answer, 1 with a sentence."""
+    die_with_parent()
+    has_network = not leave_network()
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     limit_process(job)
-    verdict = run(job)
+    verdict = msgspec.structs.replace(run(job), has_network=has_network)
     sys.stderr.buffer.write(b"\n" + msgspec.json.encode(verdict) + b"\n")
     sys.stderr.flush()
     return 1 if verdict.error else 0

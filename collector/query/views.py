@@ -18,7 +18,8 @@ class Column(NamedTuple):
 
 class View(NamedTuple):
     """A documented view. It comes from one of: `source`, a table of the segments; `state_sql`, read from state.sqlite;
-    `body`, a SELECT over other views in the order of its columns, of which `needs` are not among the base ones."""
+    `body`, a SELECT over other views in the order of its columns, of which `needs` are not among the base ones.
+    `time`: the column that `--since` looks at, "" for none."""
 
     name: str
     meaning: str
@@ -27,6 +28,7 @@ class View(NamedTuple):
     state_sql: str = ""
     body: str = ""
     needs: tuple[str, ...] = ()
+    time: str = ""
 
 
 _EVENT_ID = "replace(event_id::VARCHAR, '-', '')"
@@ -71,6 +73,7 @@ EVENTS = View(
         Column("payload", "JSON", "the whole event, normalised and scrubbed: payload->>'$.request.url'", _EVENT_JSON),
     ],
     source="events",
+    time="received_at",
 )
 
 ITEMS = View(
@@ -87,6 +90,7 @@ ITEMS = View(
         Column("payload", "VARCHAR", "the item itself; NULL when it is not text", _ITEM_TEXT),
     ],
     source="items",
+    time="received_at",
 )
 
 ISSUES = View(
@@ -133,14 +137,21 @@ OUTCOMES = View(
 VIEWS = [EVENTS, ITEMS, ISSUES, OUTCOMES]
 
 
-def segment_view_sql(view: View, aliases: list[str]) -> str:
-    """CREATE VIEW over the attached segments; without any, an empty view of the same shape."""
+def after(column: str, since: float) -> str:
+    """The condition that something is not older than `since`, wall clock seconds."""
+    return f"{_quoted(column)} >= make_timestamp({int(since * 1e6)})"
+
+
+def segment_view_sql(view: View, aliases: list[str], since: float = 0.0) -> str:
+    """CREATE VIEW over the attached segments; without any, an empty view of the same shape. `since`: only what is not
+    older, wall clock seconds."""
     names = ", ".join(f"{column.sql or _quoted(column.name)} AS {_quoted(column.name)}" for column in view.columns)
     if not aliases:
         empty = ", ".join(f"NULL::{column.type} AS {_quoted(column.name)}" for column in view.columns)
         return f"CREATE VIEW {view.name} AS SELECT {empty} WHERE false"
+    where = f" WHERE {after(view.time, since)}" if since else ""
     tables = " UNION ALL BY NAME ".join(  # by name: older segments may lack a column
-        f"SELECT *, {number} AS segment_no FROM {alias}.{view.source}"  # noqa: S608 - our names
+        f"SELECT *, {number} AS segment_no FROM {alias}.{view.source}{where}"  # noqa: S608 - our names
         for number, alias in enumerate(aliases)
     )
     return f"CREATE VIEW {view.name} AS SELECT {names} FROM ({tables}) LEFT JOIN project_slugs USING (project_id)"  # noqa: S608

@@ -23,7 +23,7 @@ class Span(NamedTuple):
 
 
 class IdFilter(NamedTuple):
-    """Two bit strings of `bits` bits each, as DuckDB writes them: one byte (0 bits of padding), then the bits."""
+    """Two bit strings of `bits` bits each, the first bit the highest of the first byte."""
 
     bits: int
     first: bytes
@@ -33,7 +33,7 @@ class IdFilter(NamedTuple):
         """False when an id with these hashes is not in the segment."""
         for field, value in zip((self.first, self.second), hashes, strict=True):
             place = value % self.bits
-            if not field[1 + place // 8] & (0x80 >> place % 8):
+            if not field[place // 8] & (0x80 >> place % 8):
                 return False
         return True
 
@@ -82,6 +82,6 @@ class Zones:
         )
         row = self._connection.execute(f"SELECT {fields} FROM {alias}.events").fetchall()[0]
         if row[0] is None:  # no events
-            row = (bytes(1 + bits // 8),) * 2
+            row = (bytes(bits // 8),) * 2
         self._filters[name] = IdFilter(bits, bytes(row[0]), bytes(row[1]))
         return self._filters[name]

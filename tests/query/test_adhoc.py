@@ -158,7 +158,7 @@ def test_a_wrong_statement_is_answered_with_a_sentence(sources: Sources, sql: st
 
 
 def test_an_unknown_format_is_refused_before_anything_runs(sources: Sources) -> None:
-    with pytest.raises(ProtocolError, match="table, json, ndjson, csv, parquet"):
+    with pytest.raises(ProtocolError, match="table, json, ndjson, csv, parquet, arrow"):
         ask(sources, "SELECT 1", "xml")
 
 

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from collector.errors import ProtocolError
-from collector.query import adhoc
+from collector.query import adhoc, child
 from collector.query.adhoc import Limits, Sources
 from collector.query.job import Job
 from collector.query.sandbox import execute, prepare
@@ -261,14 +261,14 @@ def test_harmless_statements_of_every_kind_run(locked: duckdb.DuckDBPyConnection
 
 def test_the_child_gets_no_secrets_of_ours(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, dict[str, str]] = {}
-    real = adhoc.subprocess.Popen
+    real = child.subprocess.Popen
 
     def spy(*arguments: object, **named: object) -> object:
         seen["env"] = dict(named["env"])  # type: ignore[call-overload]
         return real(*arguments, **named)  # type: ignore[call-overload]
 
     monkeypatch.setenv("COLLECTOR_UPSTREAM_DSN", "http://secret@host/1")
-    monkeypatch.setattr(adhoc.subprocess, "Popen", spy)
+    monkeypatch.setattr(child.subprocess, "Popen", spy)
     adhoc.run("SELECT 1", sources, LIMITS, "json", io.BytesIO())
     assert set(seen["env"]) == {"PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX"}
     assert "COLLECTOR_UPSTREAM_DSN" in os.environ

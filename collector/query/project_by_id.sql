@@ -1,0 +1,2 @@
+-- Slug of a project; state: $project_id
+SELECT slug FROM projects WHERE id = $project_id
