@@ -66,11 +66,7 @@ class _Work:
         self.rules = rules
         self.payload = payload
         self.leaves = leaves
-        meta = bytes(leaves.event._meta)
-        tree = msgspec.json.decode(meta) if meta else {}
-        if not isinstance(tree, dict):
-            raise Fallback
-        self.notes = Notes(tree)
+        self.notes = Notes(bytes(leaves.event._meta))
         self.meta_changed = False
         self.patches: list[Patch] = []
 
@@ -158,18 +154,17 @@ class _Work:
 
     def done(self) -> bytes:
         """The event as it is now."""
-        notes, raw = self.notes, self.leaves.event._meta
+        notes = self.notes
+        if not self.patches and not self.meta_changed:
+            return self.payload
         for path, entry in notes.found.items():
             set_entry(notes.meta, path, entry)
-        if notes.found or self.meta_changed:
-            meta = msgspec.json.encode(notes.meta)
-            if bytes(raw):
-                self.replace(raw, {0: (len(bytes(raw)), meta)})
-            else:
-                end = self.payload.rindex(b"}")
-                self.patches.append((end, end, b',"_meta":' + meta))
-        if not self.patches:
-            return self.payload
+        meta = msgspec.json.encode(notes.meta)
+        if notes.raw:
+            self.replace(self.leaves.event._meta, {0: (len(notes.raw), meta)})
+        elif notes.found:
+            end = self.payload.rindex(b"}")
+            self.patches.append((end, end, b',"_meta":' + meta))
         return _spliced(self.payload, {start: (end, fresh) for start, end, fresh in self.patches})
 
 

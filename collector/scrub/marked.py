@@ -9,6 +9,7 @@ import msgspec
 
 from collector.scrub.meta import Path, entry_at
 from collector.scrub.places import ARRAY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, Place
+from collector.scrub.rules import FILTERED
 from collector.scrub.schema import FREE_NO
 from collector.scrub.spans import MARK_BASE, MARK_LEAD, MAX_MARKS, Fallback, Spans
 from collector.scrub.text import removed
@@ -24,27 +25,40 @@ _encode = msgspec.json.encode
 
 
 class Notes:
-    """What the leaves of one event share: its `_meta`, the new entries, and what became of texts seen before."""
+    """What the leaves of one event share: its `_meta`, the new entries, and what became of texts seen before.
 
-    __slots__ = ("found", "meta", "seen")
+    `raw`: the bytes of `_meta`, empty when there is none.
+    """
 
-    def __init__(self, meta: dict[str, Any]) -> None:
-        self.meta = meta
+    __slots__ = ("_meta", "found", "raw", "seen")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._meta: dict[str, Any] | None = None
         self.found: dict[Path, dict[str, Any]] = {}
         self.seen: dict[tuple[int, str], tuple[str | None, dict[str, Any]]] = {}
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """`_meta`, decoded when first asked for. Raises Fallback when it is no object."""
+        if self._meta is None:
+            tree = _decode(self.raw) if self.raw else {}
+            if not isinstance(tree, dict):
+                raise Fallback
+            self._meta = tree
+        return self._meta
 
 
 class MarkedWalk:
     """One walk over one leaf with hits. `patches`: {start: (end, new bytes)}, `found`: new `_meta` entries."""
 
-    __slots__ = ("found", "meta", "patches", "seen", "spans")
+    __slots__ = ("found", "notes", "patches", "spans")
 
     def __init__(self, spans: Spans, notes: Notes) -> None:
         self.spans = spans
         self.patches: dict[int, tuple[int, bytes]] = {}
         self.found: dict[Path, dict[str, Any]] = {}
-        self.meta = notes.meta
-        self.seen = notes.seen
+        self.notes = notes
 
     def leaf(self, place: Place, name: str, path: Path) -> None:
         """Scrub the leaf, which stands under the key `name` of what is at `place`. Raises Fallback."""
@@ -52,7 +66,7 @@ class MarkedWalk:
 
     def entry(self, path: Path) -> dict[str, Any]:
         """A copy of what `_meta` says about a field so far."""
-        return dict(self.found.get(path) or entry_at(self.meta, path) or {})
+        return dict(self.found.get(path) or entry_at(self.notes.meta, path) or {})
 
     def keyed(self, data: bytes, mark: int, place: Place, key: str, path: Path) -> None:
         """A value under a key (with the mark of the key, -1 without)."""
@@ -101,7 +115,7 @@ class MarkedWalk:
             raise Fallback
 
     def array(self, data: bytes, place: Place, path: Path) -> None:
-        """Scrub the elements of a list; what looks like a [key, value] pair is tried as one first."""
+        """Scrub the elements of a list; what looks like a [key, value] pair is tried as one first. Raises Fallback."""
         if len(path) > MAX_DEPTH:
             raise Fallback
         parts = _open_array(data)
@@ -110,10 +124,12 @@ class MarkedWalk:
             return
         if len(parts) == 2 and bytes(parts[0])[0] == _QUOTE and bytes(parts[1]) != _NULL:
             here = (*path, "1")
-            before = self.entry(here)
+            before, patched = self.entry(here), len(self.patches)
             self.pair(parts, place, here, 1)
             if not before and here in self.found:
                 return
+            if len(self.patches) != patched:
+                raise Fallback  # what follows must see the value as it is now
         for index, raw in enumerate(parts):
             inner = bytes(raw)
             if MARK_LEAD in inner:
@@ -149,14 +165,16 @@ class MarkedWalk:
 
     def text(self, text: str, start: int, place: Place, path: Path) -> None:
         """Run the rules on a text whose token is at `start`; patch it when it changed."""
+        if text == FILTERED and place.keeps_filtered:
+            return
         entry = self.entry(path)
         known = (id(place.steps), text)  # the same values return in frame after frame
-        result = self.seen.get(known) if not entry else None
+        result = self.notes.seen.get(known) if not entry else None
         if result is None:
             remarked = bool(entry)
             result = place.scrub(text, entry), entry
             if not remarked:
-                self.seen[known] = result
+                self.notes.seen[known] = result
         fresh, noted = result
         if fresh != text:
             self.found[path] = noted

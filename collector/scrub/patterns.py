@@ -84,7 +84,8 @@ def _words(reason: object) -> str:
     return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
 
 
-def _compile(pattern: str, *, case: bool = True) -> Any:
+def byte_pattern(pattern: str, *, case: bool = True) -> Any:
+    """Compile a pattern of ours, over bytes."""
     return re2.compile(pattern.encode(), options(text=False, case=case))
 
 
@@ -118,32 +119,32 @@ def _ipv6_complete() -> str:
 
 def _ip() -> list[Pattern]:
     return [
-        Pattern("value", _compile(rf"\b{_IPV4}\b")),
-        Pattern("value", _compile(_ipv6_as_sentry(), case=False), (1,)),
+        Pattern("value", byte_pattern(rf"\b{_IPV4}\b")),
+        Pattern("value", byte_pattern(_ipv6_as_sentry(), case=False), (1,)),
     ]
 
 
 def _bearer() -> list[Pattern]:
-    return [Pattern("value", _compile(r"\bbearer\s+\S+", case=False))]
+    return [Pattern("value", byte_pattern(r"\bbearer\s+\S+", case=False))]
 
 
 def _password() -> list[Pattern]:
     words = "|".join((*SENSITIVE_WORDS, r"token\S*[:=]", "^otp$", "^two[-_]factor$"))
     return [
         *_bearer(),
-        Pattern("key", _compile("token", case=False), WHOLE),
-        Pattern("key_or_value", _compile(words, case=False), WHOLE),
+        Pattern("key", byte_pattern("token", case=False), WHOLE),
+        Pattern("key_or_value", byte_pattern(words, case=False), WHOLE),
     ]
 
 
 def _creditcard() -> list[Pattern]:
     issuer = r"3[47]\d|4\d{3}|5[1-5]\d\d|65\d\d|6011"
-    return [Pattern("value", _compile(rf"\b(?:{issuer})(?:[-\s]?\d){{12}}\b"))]
+    return [Pattern("value", byte_pattern(rf"\b(?:{issuer})(?:[-\s]?\d){{12}}\b"))]
 
 
 def _pemkey() -> list[Pattern]:
     label = r"[A-Z ]+(?:PRIVATE|PUBLIC) KEY-----"
-    return [Pattern("value", _compile(rf"(?s)-----BEGIN{label}[\t ]*\r?\n?(.+?)\r?\n?-----END{label}"), (1,))]
+    return [Pattern("value", byte_pattern(rf"(?s)-----BEGIN{label}[\t ]*\r?\n?(.+?)\r?\n?-----END{label}"), (1,))]
 
 
 def _userpath() -> list[Pattern]:
@@ -151,7 +152,7 @@ def _userpath() -> list[Pattern]:
     return [
         Pattern(
             "value",
-            _compile(rf"(?:\b(?:[a-z]:[/\\])?(?:{folders})[/\\]|/(?:home|users)/)([^/\\\r\n\x00]+)", case=False),
+            byte_pattern(rf"(?:\b(?:[a-z]:[/\\])?(?:{folders})[/\\]|/(?:home|users)/)([^/\\\r\n\x00]+)", case=False),
             (1,),
         )
     ]
@@ -159,38 +160,40 @@ def _userpath() -> list[Pattern]:
 
 def _cookies() -> list[Pattern]:
     names = "|".join(re.escape(name) for name in COOKIE_NAMES)
-    return [Pattern("value", _compile(rf"(?:^|[;,\s])(?:{names})=([^;,\s]+)", case=False), (1,))]
+    return [Pattern("value", byte_pattern(rf"(?:^|[;,\s])(?:{names})=([^;,\s]+)", case=False), (1,))]
 
 
 _HOST = r"[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*\.[a-zA-Z]{2,}"
 _MAKERS: dict[str, Callable[[], list[Pattern]]] = {
-    "anything": lambda: [Pattern("value", _compile(".*"))],
+    "anything": lambda: [Pattern("value", byte_pattern(".*"))],
     "bearer": _bearer,
     "cookies": _cookies,
     "creditcard": _creditcard,
-    "email": lambda: [Pattern("value", _compile(rf"\b[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_HOST}\b"))],
-    "iban": lambda: [Pattern("value", _compile(rf"\b(?:{IBAN_COUNTRIES})\d{{2}}[a-zA-Z0-9]{{11,29}}\b"))],
-    "imei": lambda: [Pattern("value", _compile(r"\b\d{2}-?\d{6}-?\d{6}-?\d{1,2}\b"))],
+    "email": lambda: [Pattern("value", byte_pattern(rf"\b[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_HOST}\b"))],
+    "iban": lambda: [Pattern("value", byte_pattern(rf"\b(?:{IBAN_COUNTRIES})\d{{2}}[a-zA-Z0-9]{{11,29}}\b"))],
+    "imei": lambda: [Pattern("value", byte_pattern(r"\b\d{2}-?\d{6}-?\d{6}-?\d{1,2}\b"))],
     "ip": _ip,
-    "mac": lambda: [Pattern("value", _compile(r"\b(?:[[:xdigit:]]{2}[:-]){5}[[:xdigit:]]{2}\b"))],
+    "mac": lambda: [Pattern("value", byte_pattern(r"\b(?:[[:xdigit:]]{2}[:-]){5}[[:xdigit:]]{2}\b"))],
     "password": _password,
     "pemkey": _pemkey,
     "url_auth": lambda: [
-        Pattern("value", _compile(r"\b(?:(?:[a-z0-9+-]+:)?//([a-zA-Z0-9%_.-]+(?::[a-zA-Z0-9%_.-]+)?))@"), (1,))
+        Pattern("value", byte_pattern(r"\b(?:(?:[a-z0-9+-]+:)?//([a-zA-Z0-9%_.-]+(?::[a-zA-Z0-9%_.-]+)?))@"), (1,))
     ],
     "url_password": lambda: [
-        Pattern("value", _compile(r"\b(?:[a-z0-9]+:)?//[a-zA-Z0-9%_.-]+:([a-zA-Z0-9%_.-]+)@"), (1,))
+        Pattern("value", byte_pattern(r"\b(?:[a-z0-9]+:)?//[a-zA-Z0-9%_.-]+:([a-zA-Z0-9%_.-]+)@"), (1,))
     ],
-    "us_ssn": lambda: [Pattern("value", _compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"))],
+    "us_ssn": lambda: [Pattern("value", byte_pattern(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"))],
     "userpath": _userpath,
     "uuid": lambda: [
-        Pattern("value", _compile(r"\b[a-z0-9]{8}-?(?:[a-z0-9]{4}-?){3}[a-z0-9]{12}\b", case=False)),
+        Pattern("value", byte_pattern(r"\b[a-z0-9]{8}-?(?:[a-z0-9]{4}-?){3}[a-z0-9]{12}\b", case=False)),
     ],
     # what only the strict preset looks for
-    "ipv6_complete": lambda: [Pattern("value", _compile(_ipv6_complete(), case=False), (1,))],
-    "creditcard_luhn": lambda: [Pattern("value", _compile(r"\b[2-6](?:[-\s]?\d){12,18}\b"), MATCH, luhn)],
+    "ipv6_complete": lambda: [Pattern("value", byte_pattern(_ipv6_complete(), case=False), (1,))],
+    "creditcard_luhn": lambda: [Pattern("value", byte_pattern(r"\b[2-6](?:[-\s]?\d){12,18}\b"), MATCH, luhn)],
     "strict_keys": lambda: [
-        Pattern("key", _compile(r"(?:^|[^a-z])(?:pwd|ssn)(?:$|[^a-z])|access[-_ ]?key|passphrase", case=False), WHOLE)
+        Pattern(
+            "key", byte_pattern(r"(?:^|[^a-z])(?:pwd|ssn)(?:$|[^a-z])|access[-_ ]?key|passphrase", case=False), WHOLE
+        )
     ],
 }
 

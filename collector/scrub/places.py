@@ -5,14 +5,14 @@ lists are shared by all elements unless a selector asks for an index. The memory
 is grown anew.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from collector.scrub.patterns import WhichOf
-from collector.scrub.rules import Application, Rule
+from collector.scrub.rules import FILTERED, Application, Rule
 from collector.scrub.schema import FREE_NO, Node
 from collector.scrub.selectors import NO
 from collector.scrub.selectors import Step as Level
-from collector.scrub.text import Entry, Keys, Step, scrub_text
+from collector.scrub.text import Entry, Keys, Step, has_spans, scrub_text, step_of
 
 MAX_PLACES = 20_000
 
@@ -21,6 +21,14 @@ KIND_OF: dict[type, str] = {
     str: STRING, int: NUMBER, float: NUMBER, bool: BOOLEAN, list: ARRAY, dict: OBJECT, type(None): NULL,
 }  # fmt: skip
 _BASIC = {kind: frozenset((kind,)) for kind in KIND_OF.values()}
+
+
+class Plan(NamedTuple):
+    """What happens to a text: steps, which of them may change a text, and whether a filtered text stays as it is."""
+
+    steps: tuple[Step, ...]
+    which: WhichOf
+    keeps_filtered: bool
 
 
 class Grown:
@@ -33,7 +41,7 @@ class Grown:
         self.keys = keys
         self.count = 0
         self.by_index = any(application.selector.uses_index for program in programs for application in program)
-        self.plans: dict[tuple[Any, ...], tuple[tuple[Step, ...], WhichOf]] = {}
+        self.plans: dict[tuple[Any, ...], Plan] = {}
 
 
 class Place:
@@ -42,7 +50,7 @@ class Place:
     `which` tells in one pass which steps may change a text.
     """
 
-    __slots__ = ("drops", "grown", "kids", "level", "node", "parent", "pii", "steps", "which")
+    __slots__ = ("drops", "grown", "keeps_filtered", "kids", "level", "node", "parent", "pii", "steps", "which")
 
     def __init__(self, grown: Grown, node: Node, level: Level, kind: str, parent: "Place | None") -> None:
         self.grown = grown
@@ -53,6 +61,7 @@ class Place:
         self.kids: dict[tuple[str | int, str], Place] = {}
         self.steps: tuple[Step, ...] = ()
         self.which: WhichOf | None = None
+        self.keeps_filtered = False
         self.drops: tuple[Rule, ...] = ()
         grown.count += 1
         if self.pii != NO and kind not in (NULL, BOOLEAN):
@@ -61,7 +70,7 @@ class Place:
     def scrub(self, text: str, entry: Entry) -> str | None:
         """The text after the rules of this place, None when it is deleted; remarks go into `entry`."""
         possible = None
-        if not entry and self.which is not None and "\x00" not in text:
+        if self.which is not None and (not entry or not has_spans(entry)) and "\x00" not in text:
             possible = self.which.of(text.encode("utf-8", "surrogatepass"))
         return scrub_text(text, self.steps, entry, self.grown.keys, possible)
 
@@ -130,21 +139,27 @@ class Place:
         plans = self.grown.plans
         name = tuple((id(step.rule), id(step.pattern)) for step in steps)
         if name not in plans:
-            plans[name] = tuple(steps), WhichOf([step.pattern for step in steps])
-        self.steps, self.which = plans[name]
+            plans[name] = _plan_of(steps)
+        self.steps, self.which, self.keeps_filtered = plans[name]
         self.drops = tuple(drops[:1])
+
+
+def _plan_of(steps: list[Step]) -> Plan:
+    which = WhichOf([step.pattern for step in steps])
+    able = [steps[number] for number in which.of(FILTERED.encode())]
+    return Plan(tuple(steps), which, all(step.whole == FILTERED for step in able))
 
 
 def text_steps(rule: Rule, key: bytes) -> list[Step]:
     """What a rule does to a text under a key."""
     if rule.anything and rule.removes:
-        return [Step(rule, None)]
+        return [step_of(rule, None)]
     steps: list[Step] = []
     for pattern in rule.patterns:
         if pattern.where != "value" and pattern.regex.search(key):
-            steps.append(Step(rule, None))
+            steps.append(step_of(rule, None))
         elif pattern.where != "key":
-            steps.append(Step(rule, pattern))
+            steps.append(step_of(rule, pattern))
     return steps
 
 

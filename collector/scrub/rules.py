@@ -11,6 +11,7 @@ from collector.scrub.patterns import (
     RULE_TYPES,
     WHOLE,
     Pattern,
+    byte_pattern,
     patterns_of,
     user_pattern,
 )
@@ -157,7 +158,9 @@ def _groups(value: Any, regex: Any, place: str) -> tuple[int, ...]:
 
 def key_words_rule(words: list[str]) -> Spec:
     """The rule for `sensitive_fields`: a key (or a text) that holds one of the words, case ignored."""
-    pattern = user_pattern("|".join(_literal(word) for word in words), ignore_case=True)
+    literal = "|".join(_literal(word) for word in words)
+    plain = all(word.isascii() for word in words)
+    pattern = byte_pattern(literal, case=False) if plain else user_pattern(literal, ignore_case=True)
     return Spec("redact_pair", Redaction("replace", FILTERED), (Pattern("key_or_value", pattern, WHOLE),))
 
 

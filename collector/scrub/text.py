@@ -19,10 +19,20 @@ UNTOUCHED = frozenset(("", "true", "false", "null", "undefined"))
 
 
 class Step(NamedTuple):
-    """One thing that a rule does to a text. `pattern` None: the key matched, so the whole text is redacted."""
+    """One thing that a rule does to a text. `pattern` None: the key matched, so the whole text is redacted.
+
+    `whole`: what a text becomes as a whole when this step alone applies; None when it does something else.
+    """
 
     rule: Rule
     pattern: Pattern | None
+    whole: str | None = None
+
+
+def step_of(rule: Rule, pattern: Pattern | None) -> Step:
+    """A step, `whole` worked out: a pattern of a user counts as applying before it was tried, so it has none."""
+    plain = pattern is None or (pattern.spots == WHOLE and pattern.check is None and pattern.as_part is not None)
+    return Step(rule, pattern, rule.redaction.text if plain and rule.redaction.method == "replace" else None)
 
 
 class Keys(NamedTuple):
@@ -40,9 +50,13 @@ def scrub_text(
     """
     if not steps or possible == [] or text in UNTOUCHED:
         return text
+    if possible is not None and len(possible) == 1:
+        fresh_text = steps[possible[0]].whole
+        if fresh_text is not None:  # the usual case, without the machinery
+            return _replaced(text, fresh_text, steps[possible[0]].rule, entry)
     current = text.encode("utf-8", "surrogatepass")
     chunks = _split(current, entry.get("rem"))
-    for number, (rule, pattern) in enumerate(steps):
+    for number, (rule, pattern, _) in enumerate(steps):
         if possible is not None and number not in possible:
             continue
         if rule.removes and (rule.anything or pattern is None):
@@ -59,6 +73,20 @@ def scrub_text(
         entry["rem"] = _remarks(fresh, entry.get("rem"))
         current, chunks = joined, fresh
     return current.decode("utf-8", "surrogatepass")
+
+
+def _replaced(text: str, fresh: str, rule: Rule, entry: Entry) -> str:
+    if fresh != text:
+        entry.setdefault("len", len(text))
+        end = len(fresh.encode("utf-8", "surrogatepass"))
+        entry["rem"] = [*_remarks([], entry.get("rem")), [rule.origin, SUBSTITUTED, 0, end]]
+    return fresh
+
+
+def has_spans(entry: Entry) -> bool:
+    """Whether remarks speak of parts of the text, which patterns then see as redacted."""
+    remarks = entry.get("rem")
+    return isinstance(remarks, list) and any(isinstance(remark, list) and len(remark) > 2 for remark in remarks)
 
 
 def removed(rule: Rule, entry: Entry) -> None:
