@@ -16,9 +16,9 @@ from collector import __version__
 from collector.ask import Asking, add_asking
 from collector.config import Config, example, load
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
+from collector.issues import Issues, add_issues
 from collector.keep import Keep, add_keep
 from collector.tools import Tools, add_tools
-from collector.triage import Triage, add_triage
 
 DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
@@ -165,7 +165,7 @@ def parser() -> Parser:
     add_asking(add, asking)
     add_tools(add, Tools(_config, asking.all_rows))
     add_keep(add, Keep(_config, _ask))
-    add_triage(add, Triage(_config, _ask))
+    add_issues(add, Issues(_config, _ask))
     return top
 
 

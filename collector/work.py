@@ -37,6 +37,7 @@ from collector.model.outcome import DAMAGED, Outcome
 from collector.protocol.ratelimits import RateLimit, limits_of_answer
 from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.store.buckets import IssueRate, StoredProject
+from collector.store.regroup import answer as regroup
 from collector.store.store import Store
 
 MAX_BATCH_BYTES = 8 * 2**20
@@ -224,7 +225,7 @@ class Shift:
             self.beat()
             self.work.wake.clear()
             busy = self._guarded(self.batch)
-            self.do_jobs()
+            self._guarded(self.do_jobs)
             self._guarded(self.care)
             if not busy and not self.stop.is_set():
                 self.work.link.send("idle", list(self.reader.position))
@@ -302,7 +303,7 @@ class Shift:
                 self.work.link.send("released", list(released))
         return False
 
-    def do_jobs(self) -> None:
+    def do_jobs(self) -> bool:
         """Questions that need the store, between two batches."""
         with contextlib.suppress(queue.Empty):
             while True:
@@ -319,6 +320,7 @@ class Shift:
         else:
             self.work.link.send("failed", f"unknown question {kind!r}", call)
 
+        return False
     def _answer_now(self, how: Callable[["Shift", Any], Any], call: int, body: Any) -> None:
         try:
             self.work.link.send("answer", how(self, body), call)
@@ -328,9 +330,19 @@ class Shift:
     def publish(self, problem: str = "") -> None:
         """The document that heartbeats carry; built here because only this thread may ask the store."""
         self._published_at = self.clock.monotonic()
+        elif kind == "issues":
+            self._decide(call, body)
         status = self.store.status()
         self.work.document = {
             "position": list(status.position),
+    def _decide(self, call: int, body: Any) -> None:
+        """A merge or split by hand; it is a commit, so what it raises is more than an answer."""
+        try:
+            self.work.link.send("answer", regroup(self.store, body), call)
+        except (Unavailable, Damaged) as error:
+            self.work.link.send("failed", str(error), call)
+            raise
+
             "ledger": {**status.ledger, "dropped": status.dropped, "received_before": status.epoch_base},
             "store": {
                 "segments": status.segments,
@@ -386,6 +398,18 @@ def work_on(sock: socket.socket) -> None:
         Work(config, link, SystemClock(), RealDisk()).run()
     finally:
         link.close()
+def regroup_at_rest(config: Config, body: Any) -> Any:
+    """The answer of collector.store.regroup where no collector runs. Raises Unavailable (one does, or no folder)."""
+    disk, folder = RealDisk(), Path(config.data.dir)
+    if not (folder / "segments").is_dir():
+        raise Unavailable(f"there is no data folder {folder}")
+    ours, theirs = socket.socketpair()
+    with ours, theirs, disk.lock_folder(folder):
+        work = Work(config, ThreadLink(ours), SystemClock(), disk)
+        with Shift(work, lambda: None, threading.Event()) as shift:
+            return regroup(shift.store, body)
+
+
 
 
 def main() -> None:

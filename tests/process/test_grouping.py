@@ -180,3 +180,61 @@ def test_new_rules_are_tried_over_stored_events_with_the_present_ones_kept() -> 
     assert unchanged == "4 events: 3 issues before, 3 after; 0 would be merged from several, 0 would split\n"
     assert refused.returncode == 78
     assert "line 1, column 10" in refused.stderr
+
+
+def issues(running: Collector, *arguments: str) -> Any:
+    return json.loads(running.command("issues", *arguments, "--json"))
+
+
+def refused(running: Collector, *arguments: str) -> str:
+    done = subprocess.run(
+        [*COLLECTOR, "issues", *arguments, "--config", str(running.config)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_issues_are_merged_and_split_by_hand_while_it_runs_and_at_rest() -> None:
+    """
+    1. Three kinds of errors and two feedbacks come in; two of the kinds are merged while the collector runs.
+    2. The state is lost, and computed again at the start; events of both kinds join the merged issue.
+    3. At rest, the second kind is taken out again; it goes back to its first issue.
+    Result: every event counted where it belongs, and each feedback an issue of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="collector-") as name:
+        running = restarted(Path(name), "")
+        try:
+            for kind in ("KeyError", "TypeError", "OSError"):
+                send(running, 1, kind)
+            for message in ("too slow", "too slow"):
+                remark = {"contexts": {"feedback": {"message": message}}, "event_id": uuid.uuid4().hex}
+                body = envelope(remark).replace(b'"type": "event"', b'"type": "feedback"')
+                assert running.send(body)[0] == 200
+            running.drained()
+            merged = issues(running, "merge", "shop-1", "SHOP-2")
+            assert (merged["into"], len(merged["moved"])) == (
+                "SHOP-1",
+                len(issues(running, "show", "SHOP-1")["hashes"]) - 1,
+            )
+            assert "there is no issue 'SHOP-9'" in refused(running, "merge", "SHOP-1", "SHOP-9")
+        finally:
+            running.close()
+        (Path(name) / "data" / "state.sqlite").unlink()
+        again = restarted(Path(name), "")
+        try:
+            send(again, 2, "KeyError")
+            send(again, 2, "TypeError")
+            assert issues(again, "show", "SHOP-1")["issue"]["count"] == 5
+        finally:
+            again.close()
+        moved = [one["hash"] for one in merged["moved"]]
+        assert issues(again, "unmerge", "SHOP-1", *moved)["into"] == "SHOP-2"
+        assert "is no hash of SHOP-1" in refused(again, "unmerge", "SHOP-1", moved[0])
+        counts = {one["short_id"]: (one["count"], one["title"]) for one in issues(again, "list")["issues"]}
+        assert counts == {
+            "SHOP-1": (5, "TypeError: boom"),
+            "SHOP-2": (1, "TypeError: boom"),
+            "SHOP-3": (1, "OSError: boom"),
+            "SHOP-4": (1, "User Feedback: too slow"),
+            "SHOP-5": (1, "User Feedback: too slow"),
+        }

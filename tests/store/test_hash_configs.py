@@ -54,7 +54,7 @@ def test_a_hash_given_by_hand_that_nobody_saw_may_be_of_any_configuration(open_s
     store.commit(
         [record(1, event(1, hashes=[A], grouping_config=NEW)), record(2, event(2, hashes=[B], grouping_config=NEW))]
     )
-    assert store.move_hash(42, B, 1)
+    assert store.move_hashes(42, [B], 1)
     assert held(store) == [NEW]
-    assert store.move_hash(42, C, 1)
+    assert store.move_hashes(42, [C], 1)
     assert held(store) == [OLD, NEW]

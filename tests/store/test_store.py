@@ -153,10 +153,10 @@ def test_a_hash_moved_by_hand_brings_its_events_to_the_other_issue(open_store: O
     store = open_store()
     a, b = f"{1:032x}", f"{2:032x}"
     store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
-    assert store.move_hash(42, b, 1)
+    assert store.move_hashes(42, [b], 1)
     store.commit([record(3, event(3, hashes=[b]))])
     assert [row[:2] for row in issues(store)] == [("SHOP-1", 2), ("SHOP-2", 1)]
-    assert store.move_hash(42, b, 2)
+    assert store.move_hashes(42, [b], 2)
     store.commit([record(4, event(4, hashes=[b]))])
     assert [row[:2] for row in issues(store)] == [("SHOP-1", 2), ("SHOP-2", 2)]
     assert balance(store) == store.position.total == 4
@@ -166,7 +166,7 @@ def test_a_hash_can_only_move_to_an_issue_of_its_project(open_store: Opener) -> 
     store = open_store(projects=SHOP_AND_BLOG)
     store.commit([record(1, event(1)), record(2, event(2, project_id=43))])
     before = store._state.mark
-    assert [store.move_hash(42, f"{1:032x}", number) for number in (2, 99)] == [False, False]
+    assert [store.move_hashes(42, [f"{1:032x}"], number) for number in (2, 99)] == [False, False]
     assert store._state.mark == before
 
 
@@ -174,8 +174,8 @@ def test_a_moved_hash_survives_a_crash_and_the_loss_of_the_state(open_store: Ope
     store = open_store()
     a, b, new = (f"{n:032x}" for n in (1, 2, 3))
     store.commit([record(1, event(1, hashes=[a])), record(2, event(2, hashes=[b]))])
-    assert store.move_hash(42, b, 1)
-    assert store.move_hash(42, new, 2)
+    assert store.move_hashes(42, [b], 1)
+    assert store.move_hashes(42, [new], 2)
     store.commit([record(3, event(3, hashes=[b, a]))])
     expected = [(a, 1), (b, 1), (new, 2)]
     found = "SELECT hash, issue_id FROM hashes ORDER BY hash"
