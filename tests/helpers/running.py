@@ -42,12 +42,15 @@ def wait_for(claim: Callable[[], Any], seconds: float = 20.0, what: str = "") ->
 class Collector:
     """One collector on one data folder; start it, end it, start it again."""
 
-    def __init__(self, folder: Path, config: str = PROJECT, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: str = PROJECT, environ: dict[str, str] | None = None, port: int = 0
+    ) -> None:
         self.folder = folder
+        self.port = port
         folder.mkdir(exist_ok=True)
         self.data = folder / "data"
         self.config = folder / "collector.toml"
-        self.config.write_text('[listen]\naddress = "127.0.0.1:0"\n' + config)
+        self.config.write_text(f'[listen]\naddress = "127.0.0.1:{port}"\n' + config)
         self.environ = {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[str] | None = None
         self.dsns: list[str] = []
