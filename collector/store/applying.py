@@ -153,11 +153,11 @@ def _outcomes_and_ledger(cursor: sqlite3.Cursor, delta: Delta) -> None:
         key = f"dropped:{one.outcome}:{one.reason}" if one.reason else f"dropped:{one.outcome}"
         ledger[key] = ledger.get(key, 0) + one.items
     cursor.executemany(ADD_LEDGER, [entry for entry in ledger.items() if entry[1]])
-    if delta.outcomes:
+    if delta.outcomes or delta.accepted:
         cursor.executemany(
             "INSERT INTO outcomes VALUES (?,?,?,?,?,?,?,?)"
             " ON CONFLICT(minute, project_id, public_key, category, outcome, reason)"
             " DO UPDATE SET quantity = quantity + excluded.quantity, items = items + excluded.items",
             [(one.minute, one.project_id, one.public_key, one.category, one.outcome, one.reason, one.quantity,
-              one.items) for one in delta.outcomes],
+              one.items) for one in (*delta.outcomes, *delta.accepted)],
         )  # fmt: skip

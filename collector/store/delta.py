@@ -95,6 +95,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     moves: list[tuple[int, str, int]] = []  # project, hash, issue: a person's decision, also over what is known
     configs: list[tuple[int, str]] = []  # project and grouping config of these hashes and moves, "" for an unknown one
     told: list[ToldBatch] = []  # batches of edge collectors
+    accepted: list[OutcomeRow] = []  # what was taken in (collector.store.accepted); for people, not for the ledger
 
 
 def configs_of(delta: Delta) -> set[tuple[int, str]]:

@@ -7,6 +7,7 @@ import msgspec
 
 from collector.model.event import Digested, EventRow, ItemRow, Standing
 from collector.model.outcome import INVALID, SUMMARISED, Outcome
+from collector.store.accepted import Accepted
 from collector.store.batches import DUPLICATE, Batches, PlaceOf
 from collector.store.buckets import Fills, IssueBuckets
 from collector.store.delta import SUMMARISED as SUMMARISED_FLAG
@@ -65,6 +66,7 @@ class Planner:
         outcomes: list[Outcome] = []
         occurrences: list[Occurrence] = []
         beyond = _Beyond()
+        accepted = Accepted()
         stored = duplicates = unaccounted = 0
         recent, seen = self.recent, plan.seen
         batches = Batches(self.place_of)
@@ -83,20 +85,25 @@ class Planner:
                 one = self._event(row, plan, codec)
                 if one.flags & SUMMARISED_FLAG:
                     beyond.add(one, row, plan.rows_of)
+                    accepted.event(row, 1, SUMMARISED)
                 else:
                     occurrences.append(one)
                     stored += 1
+                    accepted.event(row)
                 if standing is not None:
                     for more in rest_of(one, standing):
                         beyond.add(more, row, plan.rows_of)
+                        accepted.event(row, more.count, SUMMARISED)
             stored += len(record.items)
             for item in record.items:
                 plan.items.append(_item_tuple(item, codec))
+                accepted.item(item)
         delta = Delta(
             stored=stored, summarised=beyond.quantity, unaccounted=unaccounted, new_issues=assignment.new_issues,
             hashes=assignment.hashes, occurrences=[*occurrences, *beyond.alike.values()],
             retitled=list(assignment.retitled.values()), outcomes=add_outcomes(outcomes),
             fills=self.buckets.low(plan.fills), configs=sorted(assignment.configs), told=batches.told,
+            accepted=accepted.rows(),
         )  # fmt: skip
         item_rows = [item for record in records for item in record.items]
         return plan._replace(delta=delta, duplicates=duplicates, item_rows=item_rows)

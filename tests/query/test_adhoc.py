@@ -77,8 +77,18 @@ def test_issues_and_events_join_on_the_issue_id(sources: Sources) -> None:
 
 
 def test_outcomes_say_what_was_not_stored_and_why(sources: Sources) -> None:
-    [row] = rows(sources, "SELECT * FROM outcomes")
+    [row] = rows(sources, "SELECT * FROM outcomes WHERE outcome <> 'accepted'")
     assert (row["project"], row["outcome"], row["reason"], row["quantity"]) == ("shop", "rate_limited", "key_quota", 5)
+
+
+def test_outcomes_say_what_was_taken_in_too(sources: Sources) -> None:
+    sql = """SELECT category, reason, sum(quantity)::INT AS n, sum(items)::INT AS items FROM outcomes
+      WHERE outcome = 'accepted' GROUP BY ALL ORDER BY category"""
+    assert rows(sources, sql) == [
+        {"category": "attachment", "reason": "", "n": 300, "items": 1},
+        {"category": "error", "reason": "", "n": 91, "items": 91},
+        {"category": "session", "reason": "", "n": 1, "items": 1},
+    ]
 
 
 def test_csv_has_a_header_and_quotes_what_needs_it(sources: Sources) -> None:
