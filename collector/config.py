@@ -257,6 +257,10 @@ def _check_upstream(config: Config) -> Iterator[str]:
         from collector.forward.target import parse_dsn
 
         yield from _mistake_of("", partial(parse_dsn, config.upstream.dsn.reveal()))
+    if config.upstream.hub:
+        from collector.forward.hub_target import parse_hub
+
+        yield from _mistake_of("", partial(parse_hub, config.upstream))
 
 
 def _mistake_of(place: str, build: Callable[[], object]) -> Iterator[str]:

@@ -12,6 +12,9 @@ class UpstreamSettings(Settings):
     """Where summaries go."""
 
     dsn: Annotated[Secret, Help("DSN of the upstream Sentry; empty: nothing is forwarded")] = Secret("")
+    hub: Annotated[str, Help("address of a collector that is a hub, instead of a DSN")] = ""
+    hub_token: Annotated[Secret, Help("the token that the hub has for this edge")] = Secret("")
+    edge: Annotated[str, Help("the name that the hub has for this edge")] = ""
     window: Annotated[Duration, Help("one summary event per issue and window")] = Duration("60 s")
     mode: Annotated[Mode, Help("what a project sends when it does not say")] = "summaries"
     encoding: Annotated[Literal["gzip", "zstd", "identity"], Help("compression of what is sent")] = "gzip"

@@ -17,3 +17,8 @@ def new_public_key() -> str:
 def new_epoch() -> int:
     """The identity of a new spool: 63 random bits, never 0."""
     return int.from_bytes(os.urandom(8), "big") >> 1 or 1
+
+
+def new_batch_id() -> bytes:
+    """A random id of a batch, 16 bytes."""
+    return os.urandom(16)

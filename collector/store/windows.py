@@ -143,6 +143,11 @@ def delete(cursor: sqlite3.Cursor, ids: Sequence[int]) -> None:
     cursor.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number in ids])
 
 
+def postpone(cursor: sqlite3.Cursor, ids: Sequence[int], until: float) -> None:
+    """Leaves entries in the queue until a wall clock time."""
+    cursor.executemany("UPDATE outbox SET not_before = ? WHERE id = ?", [(until, number) for number in ids])
+
+
 def mark_tried(cursor: sqlite3.Cursor, ids: Sequence[int], tried: int) -> None:
     """Notes before (1) or after (-1) a request that the receiver may know these entries."""
     cursor.executemany("UPDATE outbox SET attempts = attempts + ? WHERE id = ?", [(tried, number) for number in ids])
