@@ -16,12 +16,12 @@ Query = Callable[[Config, str, BinaryIO], None]
 
 
 def _lines(name: str) -> Iterator[str]:
-    """The lines of a file, or of stdin for "-"."""
+    """The lines of a file, or of stdin for "-"; what is no UTF-8 comes as U+FFFD."""
     if name == "-":
-        yield from sys.stdin
+        yield from io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
         return
     try:
-        with Path(name).open(encoding="utf-8") as file:
+        with Path(name).open(encoding="utf-8", errors="replace") as file:
             yield from file
     except OSError as error:
         raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error
@@ -139,10 +139,15 @@ def _answer(lines: Iterator[str]) -> int:
 
 
 def _print(lines: Iterator[str]) -> int:
+    """Print answers; 1 when one of them is an error."""
+    from collector.group.console import is_error
+
+    code = 0
     try:
         for line in lines:
             print(line)
+            code = 1 if is_error(line) else code
     except ValueError as error:  # what stands in the input is wrong: a rule, or what is no JSON
         print(f"collector: {error}", file=sys.stderr)
         return 1
-    return 0
+    return code

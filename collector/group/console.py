@@ -4,7 +4,8 @@ The line formats are interfaces:
 
 - an event is `{...}` or `{"id", "event", "stack_trace_rules", "fingerprint_rules", "config"}`, all but event optional;
   rules are text, or a list in the JSON form. Its answer is `{"id", "config", "variants": {NAME: {"hash",
-  "contributes"}}, "hashes", "fingerprint", "title", "culprit"}`, or `{"id", "error"}`.
+  "contributes"}}, "hashes", "fingerprint", "title", "culprit"}`, or `{"id", "error"}`. A line that is no JSON is
+  answered by an error too; the others are answered all the same.
 - a question about rules is `{"id", "rules", "platform", "frames", "exception", "contributes_before"}` with the answer
   `{"frames": [{"in_app", "category"}], "contributes", "stacktrace_contributes"}`, or `{"parse": rule}` with
   `{"valid", "error"}`. Rules may be `builtin:SET`.
@@ -31,7 +32,7 @@ from collector.group.parameterize import replace_variable_parts
 from collector.group.rules import BUILT_IN_SETS, StackRules, built_in_text
 from collector.group.settings import DEFAULT_CONFIG
 from collector.group.syntax import RuleError
-from collector.group.view import View, decode, lenient
+from collector.group.view import FrameView, View, decode, lenient
 from collector.model.event import GroupingResult
 
 BUILT_IN = "builtin:"
@@ -68,9 +69,20 @@ class Checked(NamedTuple):
     line: str
 
 
+class Broken(NamedTuple):
+    """A line of the input that is no JSON, and why."""
+
+    why: str
+
+
 @lru_cache(maxsize=MAX_REMEMBERED_RULES)
 def _stack_rules(text: str) -> StackRules:
-    return StackRules(built_in_text(text.removeprefix(BUILT_IN)) if text.startswith(BUILT_IN) else text)
+    if not text.startswith(BUILT_IN):
+        return StackRules(text)
+    name = text.removeprefix(BUILT_IN).strip()
+    if name not in BUILT_IN_SETS:
+        raise ValueError(f"unknown set {name!r}; there are {', '.join(BUILT_IN_SETS)}")
+    return StackRules(built_in_text(name))
 
 
 @lru_cache(maxsize=MAX_REMEMBERED_RULES)
@@ -79,49 +91,74 @@ def _fingerprint_rules(text: str) -> FingerprintRules:
 
 
 def documents(lines: Iterable[str]) -> Iterator[Any]:
-    """The JSON documents of a text: one a line, or one over all lines. Raises ValueError for what is no JSON."""
-    source = (line for line in lines if line.strip())
-    for line in source:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            found = json.loads("\n".join([line, *source]))
+    """The JSON documents of a text: one a line, or one over all lines; what is no JSON comes as Broken."""
+    source = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    for number, line in source:
+        found = _document(number, line)
+        if isinstance(found, Broken) and number == 1 and line.lstrip()[0] in "{[":  # may go on over more lines
+            rest = list(source)
+            whole = _document(1, "\n".join([line, *(each for _, each in rest)]))
+            yield from [whole] if not isinstance(whole, Broken) else [found, *(_document(*each) for each in rest)]
+            return
         yield found
+
+
+def _document(number: int, text: str) -> Any:
+    try:
+        return json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return Broken(f"line {number} is no JSON: {why}")
 
 
 def case_of(found: Any, options: Options) -> Case:
     """The case that a document states. Raises ValueError (RuleError for broken rules) with what is wrong."""
+    if isinstance(found, Broken):
+        raise ValueError(found.why)
     if not isinstance(found, dict):
         raise ValueError("an event is a JSON object")
-    outer = found if isinstance(found.get("event"), dict) else {"event": found, "id": found.get("event_id")}
-    config = outer.get("config") or options.config
-    if config not in GROUPING_CONFIGS:
+    outer = found if "event" in found else {"event": found, "id": found.get("event_id")}
+    event, config, expect = outer["event"], outer.get("config") or options.config, outer.get("expect") or {}
+    if not isinstance(event, dict):
+        raise ValueError("event is not a JSON object")
+    if not isinstance(expect, dict):
+        raise ValueError("expect is not a JSON object")
+    if not isinstance(config, str) or config not in GROUPING_CONFIGS:
         raise ValueError(f"unknown config {config!r}; there are {', '.join(GROUPING_CONFIGS)}")
-    event = outer["event"]
-    if options.normalise is not None:
-        view = decode(options.normalise(json.dumps(event).encode("utf-8", "replace")))
-    else:
-        view = lenient(event)
-    fingerprints: Any = outer.get("fingerprint_rules")
     return Case(
         id=outer.get("id"),
-        view=view,
+        view=_view(event, options),
         config=config,
         rules=_stack_rules(_text_of_rules(outer.get("stack_trace_rules"), options.stack_trace_rules)),
-        fingerprints=(
-            FingerprintRules.of(fingerprints)
-            if isinstance(fingerprints, list)
-            else _fingerprint_rules(fingerprints or options.fingerprint_rules)
-        ),
-        expect=outer.get("expect") or {},
+        fingerprints=_fingerprints_of(outer.get("fingerprint_rules"), options.fingerprint_rules),
+        expect=expect,
     )
+
+
+def _view(event: dict[str, Any], options: Options) -> View:
+    try:
+        if options.normalise is None:
+            return lenient(event)
+        return decode(options.normalise(json.dumps(event).encode("utf-8", "replace")))
+    except RecursionError as error:
+        raise ValueError("the event is nested too deeply") from error
 
 
 def _text_of_rules(rules: object, otherwise: str) -> str:
     """Stack trace rules as one text; a list holds one rule an entry."""
     if isinstance(rules, list):
         return "\n".join(str(rule) for rule in rules)
-    return rules if isinstance(rules, str) and rules else otherwise
+    if rules is not None and not isinstance(rules, str):
+        raise ValueError("stack trace rules are a text or a list of texts")
+    return rules or otherwise
+
+
+def _fingerprints_of(rules: object, otherwise: str) -> FingerprintRules:
+    if isinstance(rules, list):
+        return FingerprintRules.of(rules)
+    if rules is not None and not isinstance(rules, str):
+        raise ValueError("fingerprint rules are a text or a list of {matchers, fingerprint, attributes}")
+    return _fingerprint_rules(rules or otherwise)
 
 
 def answer(case: Case) -> dict[str, Any]:
@@ -157,6 +194,13 @@ def check(options: Options) -> None:
         raise ConfigError(mistakes)
 
 
+def is_error(line: str) -> bool:
+    """Whether an answer says that its question could not be answered."""
+    if not line.startswith("{"):
+        return line.startswith("error: ")
+    return '"error": "' in line and bool(json.loads(line).get("error"))
+
+
 def group_lines(lines: Iterable[str], options: Options, *, as_json: bool) -> Iterator[str]:
     """`collector group`: one JSON answer an event, or the component trees with an empty line between events.
 
@@ -169,6 +213,7 @@ def group_lines(lines: Iterable[str], options: Options, *, as_json: bool) -> Ite
             case = case_of(found, options)
         except ValueError as error:
             problem = {"id": found.get("id") if isinstance(found, dict) else None, "error": str(error)}
+            first = False
             yield json.dumps(problem) if as_json else f"error: {error}"
             continue
         if as_json:
@@ -183,51 +228,47 @@ def group_lines(lines: Iterable[str], options: Options, *, as_json: bool) -> Ite
 def parameterize_lines(lines: Iterable[str]) -> Iterator[str]:
     """`collector group --parameterize`: JSON strings with their variable parts replaced."""
     for found in documents(lines):
+        if isinstance(found, Broken):
+            yield json.dumps({"error": found.why})
+            continue
         yield json.dumps(replace_variable_parts(found if isinstance(found, str) else json.dumps(found)))
 
 
 def eval_lines(lines: Iterable[str]) -> Iterator[str]:
     """`collector rules eval`: what rules make of the frames of one stack."""
     for found in documents(lines):
-        if not isinstance(found, dict):
-            yield json.dumps({"error": "a question is a JSON object"})
-        elif "parse" in found:
-            yield json.dumps(_parsed(str(found["parse"])))
-        else:
-            head = {"id": found["id"]} if "id" in found else {}
-            try:
-                yield json.dumps({**head, **_evaluated(found)})
-            except ValueError as error:
-                yield json.dumps({**head, "error": str(error)})
+        head = {"id": found["id"]} if isinstance(found, dict) and "id" in found else {}
+        try:
+            yield json.dumps({**head, **_evaluated(found)})
+        except ValueError as error:
+            yield json.dumps({**head, "error": str(error)})
 
 
-def _parsed(rule: str) -> dict[str, Any]:
+def _parsed(rule: object) -> dict[str, Any]:
     try:
+        if not isinstance(rule, str):
+            raise ValueError("a rule is a text")
         StackRules(rule)
-    except RuleError as error:
+    except ValueError as error:
         return {"valid": False, "error": str(error)}
     return {"valid": True, "error": None}
 
 
-def _evaluated(question: dict[str, Any]) -> dict[str, Any]:
-    text = _text_of_rules(question.get("rules"), "")
-    if text.startswith(BUILT_IN) and text.removeprefix(BUILT_IN) not in BUILT_IN_SETS:
-        raise ValueError(f"unknown set {text!r}; there are {', '.join(BUILT_IN + name for name in BUILT_IN_SETS)}")
-    engine = _stack_rules(text).on_top_of("")
-    event = {
-        "exception": {"values": [question.get("exception") or {}]},
-        "stacktrace": {"frames": question.get("frames")},
-    }
-    view = lenient(event)
-    exception = ((view.exception and view.exception.values) or [None])[0]
-    mechanism = exception.mechanism.type if exception and exception.mechanism else None
-    about = About(exception.type, exception.value, mechanism) if exception else About()
-    platform = question.get("platform")
-    frames = (view.stacktrace and view.stacktrace.frames) or ()
-    looks = [look_at(frame, platform, rewrite_spawn=True) for frame in frames if frame is not None]
-    before = question.get("contributes_before") or [True] * len(looks)
-    if len(before) != len(looks):
-        raise ValueError(f"{len(before)} flags in contributes_before for {len(looks)} frames")
+def _evaluated(question: Any) -> dict[str, Any]:
+    if isinstance(question, Broken):
+        raise ValueError(question.why)
+    if not isinstance(question, dict):
+        raise ValueError("a question is a JSON object")
+    if "parse" in question:
+        return _parsed(question["parse"])
+    engine = _stack_rules(_text_of_rules(question.get("rules"), "")).on_top_of("")
+    about, platform = _about(question.get("exception")), question.get("platform")
+    platform = platform if isinstance(platform, str) else None
+    looks = [look_at(frame, platform, rewrite_spawn=True) for frame in _frames(question.get("frames"))]
+    before = question.get("contributes_before")
+    before = [True] * len(looks) if before is None else before
+    if not isinstance(before, list) or len(before) != len(looks):
+        raise ValueError(f"contributes_before is not a list with a flag for each of {len(looks)} frames")
     places = engine.classify(looks, about)
     weighed = engine.weigh(looks, places, about, [[bool(flag) for flag in before]])[0]
     return {
@@ -237,13 +278,30 @@ def _evaluated(question: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _frames(frames: object) -> list[FrameView]:
+    """The frames of a question, one for each entry whatever it is."""
+    if frames is not None and not isinstance(frames, list):
+        raise ValueError("frames is not a list")
+    entries = [frame if isinstance(frame, dict) else {} for frame in frames or ()]
+    stack = lenient({"stacktrace": {"frames": entries}}).stacktrace
+    return [frame or FrameView() for frame in (stack and stack.frames) or ()]
+
+
+def _about(exception: object) -> About:
+    values = lenient({"exception": {"values": [exception]}}).exception
+    found = ((values and values.values) or [None])[0]
+    if found is None:
+        return About()
+    return About(found.type, found.value, found.mechanism.type if found.mechanism else None)
+
+
 def test_lines(lines: Iterable[str], options: Options) -> Iterator[Checked]:
     """`collector rules test`: one line an expectation, and a last one with the totals. Raises ConfigError."""
     check(options)
-    results: dict[object, GroupingResult] = {}
+    results: dict[str, GroupingResult] = {}
     counts = Counter[bool]()
     for number, found in enumerate(documents(lines), 1):
-        name: object = found.get("id", number) if isinstance(found, dict) else number
+        name = str(found.get("id", number) if isinstance(found, dict) else number)
         try:
             case = case_of(found, options)
             result = group(case.view, case.config, case.rules, case.fingerprints, transition=None)
@@ -259,7 +317,7 @@ def test_lines(lines: Iterable[str], options: Options) -> Iterator[Checked]:
 test_lines.__test__ = False  # type: ignore[attr-defined]  # its name is no test's
 
 
-def _unmet(case: Case, result: GroupingResult, results: dict[object, GroupingResult]) -> Iterator[str]:
+def _unmet(case: Case, result: GroupingResult, results: dict[str, GroupingResult]) -> Iterator[str]:
     got = {
         "hashes": result.hashes,
         "fingerprint": result.fingerprint,
@@ -272,7 +330,7 @@ def _unmet(case: Case, result: GroupingResult, results: dict[object, GroupingRes
             if got[key] != wanted:
                 yield f"{key} is {json.dumps(got[key])}, expected {json.dumps(wanted)}"
         elif key in ("same_as", "differs_from"):
-            other = results.get(wanted)
+            other = results.get(str(wanted))
             if other is None:
                 yield f"{key}: there is no earlier event {wanted!r}"
             elif bool(set(other.hashes) & set(result.hashes)) != (key == "same_as"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from collector.errors import ConfigError
+from collector.group import console
 from collector.group.console import (
     Options,
     eval_lines,
@@ -190,3 +191,61 @@ def test_trying_rules_shows_what_would_merge_and_what_would_split():
 def test_the_built_in_rules_can_be_asked_by_name(tmp_path: Path):
     question = {"rules": "builtin:all-platforms:2026-01-20", "platform": "native", "frames": [{"function": "malloc"}]}
     assert json.loads(next(eval_lines([json.dumps(question)])))["frames"][0]["category"] == "malloc"
+
+
+def test_a_line_that_is_no_json_is_answered_and_the_others_too():
+    lines = ['"first"', "{oops", "[1]", "", '{"event": {}, "id": "last"}']
+    answers = [json.loads(line) for line in console.group_lines(lines, console.Options(), as_json=True)]
+    assert [answer.get("error", "")[:21] for answer in answers] == [
+        "an event is a JSON ob", "line 2 is no JSON: Ex", "an event is a JSON ob", "",
+    ]  # fmt: skip
+    assert answers[-1]["id"] == "last"
+    assert [console.is_error(json.dumps(answer)) for answer in answers] == [True, True, True, False]
+
+
+def test_one_document_may_go_on_over_lines_and_a_broken_one_is_not_the_end():
+    whole = list(console.documents(['{"a":', "1}"]))
+    broken = list(console.documents(['{"a":', '{"b": 1}', "[" * 100_000]))
+    assert whole == [{"a": 1}]
+    assert broken[1] == {"b": 1}
+    assert [each.why[:20] for each in (broken[0], broken[2])] == ["line 1 is no JSON: E", "line 3 is no JSON: n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ({"event": None}, "event is not a JSON object"),
+        ({"event": {}, "config": ["x"]}, "unknown config ['x']"),
+        ({"event": {}, "expect": 5}, "expect is not"),
+        ({"event": {}, "stack_trace_rules": 5}, "stack trace rules are"),
+        ({"event": {}, "stack_trace_rules": "builtin:x"}, "unknown set 'x'"),
+        ({"event": {}, "stack_trace_rules": ["function:a +app", "function:b +ap"]}, "line 2, column 12"),
+        ({"event": {}, "fingerprint_rules": {"a": 1}}, "fingerprint rules are"),
+        ({"event": {}, "fingerprint_rules": [{"matchers": [["type"]], "fingerprint": ["a"]}]}, "a rule is {matchers"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_its_answer(line, why):
+    (answer,) = console.group_lines([json.dumps({"id": 7, **line})], console.Options(), as_json=True)
+    assert json.loads(answer)["id"] == 7
+    assert json.loads(answer)["error"].startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ({"parse": 5}, {"valid": False, "error": "a rule is a text"}),
+        ({}, {"frames": [], "contributes": [], "stacktrace_contributes": False}),
+        (
+            {"rules": "app:no -group", "frames": [None, {"in_app": True}], "platform": 5, "exception": []},
+            {
+                "frames": [{"in_app": None, "category": None}, {"in_app": True, "category": None}],
+                "contributes": [False, True],
+                "stacktrace_contributes": True,
+            },
+        ),
+        ({"frames": 5}, {"error": "frames is not a list"}),
+        ({"rules": "builtin:x"}, {"error": f"unknown set 'x'; there are {', '.join(console.BUILT_IN_SETS)}"}),
+    ],
+)
+def test_any_question_about_rules_has_an_answer(question, answer):
+    assert [json.loads(line) for line in console.eval_lines([json.dumps(question)])] == [answer]
