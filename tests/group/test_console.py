@@ -219,9 +219,12 @@ def test_one_document_may_go_on_over_lines_and_a_broken_one_is_not_the_end():
         ({"event": {}, "expect": 5}, "expect is not"),
         ({"event": {}, "stack_trace_rules": 5}, "stack trace rules are"),
         ({"event": {}, "stack_trace_rules": "builtin:x"}, "unknown set 'x'"),
-        ({"event": {}, "stack_trace_rules": ["function:a +app", "function:b +ap"]}, "line 2, column 12"),
+        ({"event": {}, "stack_trace_rules": ["function:a +app", "function:b +ap"]}, "line 2, column 13"),
         ({"event": {}, "fingerprint_rules": {"a": 1}}, "fingerprint rules are"),
-        ({"event": {}, "fingerprint_rules": [{"matchers": [["type"]], "fingerprint": ["a"]}]}, "a rule is {matchers"),
+        (
+            {"event": {}, "fingerprint_rules": [{"matchers": [["type"]], "fingerprint": ["a"]}]},
+            "line 1, column 1: a rule is {matchers",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_line_is_its_answer(line, why):
