@@ -43,6 +43,7 @@ from collector.model.tally import OutcomeTally
 from collector.spool.writer import SpoolWriter
 from collector.status import MAX_BEAT_AGE_SECONDS, Facts, compose
 from collector.web.app import build_web
+from collector.web.sql import SqlDoor
 
 FLUSH_EVERY_SECONDS = 1.0
 HUNG_TICKS = 60  # seconds without a sign of life; the longest honest silence is a checkpoint of a large segment
@@ -132,7 +133,8 @@ class Front:
             pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
         )
         self.edges = Edges(config.hub.edge) if config.hub.enabled else None
-        web = build_web(self.status)
+        self.sql = SqlDoor(config.query, lambda folder: self.on_control("snapshot", folder), self.folder)
+        web = build_web(self.status, self.sql)
         behind = build_hub(self.doors, self.edges, web) if self.edges else web
         settings = uvicorn_settings(build_ingest(self.doors, behind), config.ingest)
         self.server = QuietServer(settings)
@@ -295,6 +297,7 @@ class Front:
             self.worker.kill()
             os._exit(130)
         log.info("stopping")
+        self.sql.stop()
         self.server.should_exit = True
 
     async def run(self, announce: Callable[[list[str], str], None]) -> int:

@@ -198,6 +198,11 @@ class Exchange:
         self._connection = connection
         self._cycle = cycle
 
+    @property
+    def is_ended(self) -> bool:
+        """The client sends no more: it hung up, unless it only closed its half."""
+        return self._connection._is_ended
+
     def rest_of_body(self) -> bytes | None:
         """After http.disconnect: the unread rest when the whole body had arrived before, else None."""
         return None if self._cycle.more_body else bytes(self._cycle.body)

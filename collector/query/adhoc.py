@@ -4,7 +4,6 @@ Imports no DuckDB: the front asks too, and must stay small.
 """
 
 import datetime
-import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -96,7 +95,6 @@ class Ask(NamedTuple):
     """What is asked: a statement, or a document of collector.query.points by name with its values."""
 
     sql: str = ""
-    format: str = "json"
     named: str = ""
     values: dict[str, Any] = {}
 
@@ -105,7 +103,16 @@ def run(
     sql: str | Ask, sources: Sources, limits: Limits, format: str, out: BinaryIO, child: Child | None = None
 ) -> Verdict:
     """Runs one statement and writes its answer to `out` when it is complete. `child`: a process that already waits;
-    it is used up.
+    it is used up. Raises as `judge`."""
+    with child or Child() as one:
+        verdict = judge(sql, sources, limits, format, one)
+        for part in one.answer():
+            out.write(part)
+    return verdict
+
+
+def judge(sql: str | Ask, sources: Sources, limits: Limits, format: str, child: Child) -> Verdict:
+    """Has a waiting process run one statement; the answer stays in its file.
 
     Raises ProtocolError (400: the statement; 408: its time; 413: its memory or size) with a sentence for the user and,
     where the place is known, the line and a mark under it as `causes`; Unavailable when no process can be started.
@@ -113,16 +120,13 @@ def run(
     ask = sql if isinstance(sql, Ask) else Ask(sql)
     if format not in FORMATS:
         raise ProtocolError(400, f"unknown format {format!r}; there are {', '.join(FORMATS)}", REASON)
-    with child or Child() as one:
-        segments = [str(path) for path in sources.segments]
-        verdict = one.run(
-            Job(ask.sql, format, segments, str(sources.state or ""), *limits, one.answer_path, sources.since,
-                ask.named, ask.values)
-        )  # fmt: skip
-        if verdict.error:
-            raise ProtocolError(_status(verdict.error), verdict.error, REASON, _mark(ask.sql, verdict))
-        for part in one.answer():
-            out.write(part)
+    segments = [str(path) for path in sources.segments]
+    verdict = child.run(
+        Job(ask.sql, format, segments, str(sources.state or ""), *limits, child.answer_path, sources.since, ask.named,
+            ask.values)
+    )  # fmt: skip
+    if verdict.error:
+        raise ProtocolError(_status(verdict.error), verdict.error, REASON, _mark(ask.sql, verdict))
     return verdict
 
 
@@ -141,6 +145,8 @@ def parse_since(text: str, now: float | None = None) -> float:
 def newer_than(sources: Sources, at: float) -> Sources:
     """Only what was received at or after `at` (wall clock, seconds): segments whose newest commit is older are left
     out whole. What the catalogue does not know stays."""
+    import sqlite3  # 3 MB that the front is spared until somebody asks
+
     sources = sources._replace(since=at)
     if sources.state is None:
         return sources

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from collector.web.metrics import render
+from collector.web.sql import SqlDoor
 
 StatusSource = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -23,7 +24,7 @@ PAGE_HEADERS = {
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def build_web(status: StatusSource) -> Starlette:
+def build_web(status: StatusSource, sql: SqlDoor | None = None) -> Starlette:
     """The owner's application. `status` gives the document of `collector status --json`."""
 
     async def healthz(request: Request) -> Response:
@@ -76,6 +77,7 @@ def build_web(status: StatusSource) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            *([Route("/api/query/", sql.post, methods=["POST"])] if sql else []),
             Route("/api/relay/healthcheck/{kind}/", health_as_relay),
             Route("/api/0/relays/live/", live),
         ],
