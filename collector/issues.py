@@ -1,4 +1,4 @@
-"""The commands about issues: list them, show their hashes, merge and split them by hand.
+"""The commands about issues: list them, show their hashes, merge, split, resolve and ignore them by hand.
 
 Each works on a running collector, through its worker, and on a folder at rest alike.
 """
@@ -26,7 +26,7 @@ class Issues:
         self.ask = ask
 
     def run(self, args: argparse.Namespace) -> int:
-        """List issues, show the hashes of one, merge issues, and take hashes out of one again."""
+        """List issues, show one, merge and split them, say which are resolved or ignored."""
         config = self.load(args)
         body = _BODIES[args.action](args, config)
         try:
@@ -66,6 +66,9 @@ _BODIES: dict[str, Callable[[argparse.Namespace, Config], dict[str, Any]]] = {
     "show": lambda args, _: {"do": "show", "issue": args.issue},
     "merge": lambda args, _: {"do": "merge", "into": args.issue, "issues": args.others},
     "unmerge": lambda args, _: {"do": "unmerge", "issue": args.issue, "hashes": args.hashes, "into": args.into},
+    "resolve": lambda args, _: {"do": "set", "status": "resolved", "issues": args.issues},
+    "unresolve": lambda args, _: {"do": "set", "status": "unresolved", "issues": args.issues},
+    "ignore": lambda args, _: {"do": "set", "status": "ignored", "issues": args.issues},
 }
 
 
@@ -93,7 +96,19 @@ def _moved_lines(answer: dict[str, Any]) -> list[str]:
     return [f"{one['hash']}  {one['from']} -> {into}" for one in answer["moved"]] or ["nothing to move"]
 
 
-_LINES = {"list": _list_lines, "show": _show_lines, "merge": _moved_lines, "unmerge": _moved_lines}
+def _status_lines(answer: dict[str, Any]) -> list[str]:
+    return [f"{one['short_id']}  {one['before']} -> {one['status']}" for one in answer["issues"]]
+
+
+_LINES = {
+    "list": _list_lines,
+    "show": _show_lines,
+    "merge": _moved_lines,
+    "unmerge": _moved_lines,
+    "resolve": _status_lines,
+    "unresolve": _status_lines,
+    "ignore": _status_lines,
+}
 
 
 def _time(at: float) -> str:
@@ -124,3 +139,10 @@ def add_issues(add: Callable[..., argparse.ArgumentParser], issues: Issues) -> N
     one.add_argument("issue", metavar="ISSUE", help="short id such as SHOP-1")
     one.add_argument("hashes", metavar="HASH", nargs="+", help="hashes of the issue, whole or their beginnings")
     one.add_argument("--into", metavar="ISSUE", help="give them to this issue instead")
+    for name, text in (
+        ("resolve", "done with: an event re-opens it"),
+        ("unresolve", "open again"),
+        ("ignore", "not wanted: stays so whatever comes"),
+    ):
+        one = action(name, text)
+        one.add_argument("issues", metavar="ISSUE", nargs="+", help="short ids such as SHOP-1")

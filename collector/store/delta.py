@@ -14,6 +14,7 @@ from collector.model.event import EventRow, ItemRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position
 from collector.store.batches import ToldBatch
+from collector.store.statuses import StatusChange
 
 DELTA_VERSION = 1
 
@@ -96,6 +97,12 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     configs: list[tuple[int, str]] = []  # project and grouping config of these hashes and moves, "" for an unknown one
     told: list[ToldBatch] = []  # batches of edge collectors
     accepted: list[OutcomeRow] = []  # what was taken in (collector.store.accepted); for people, not for the ledger
+    statuses: list[StatusChange] = []  # decisions of people and of upstream, as moves
+
+
+def regressed(delta: Delta) -> set[int]:
+    """The issues that events of this commit re-opened."""
+    return {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}
 
 
 def configs_of(delta: Delta) -> set[tuple[int, str]]:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.model.event import EventRow
-from collector.store.delta import NEW, REGRESSED, Delta, NewIssue, Retitled, configs_of
+from collector.store.delta import NEW, REGRESSED, Delta, NewIssue, Retitled, configs_of, regressed
+from collector.store.statuses import RESOLVED
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the alphabet of Sentry's short ids
 
@@ -163,4 +164,9 @@ class IssueIndex:
         for project_id, digest, issue_id in (*delta.hashes, *delta.moves):
             self.known[hash_key(project_id, digest)] = issue_id
         self.configs |= configs_of(delta)
-        self.resolved -= {one.issue_id for one in delta.occurrences if one.flags & REGRESSED}
+        self.resolved -= regressed(delta)
+        for one in delta.statuses:
+            if one.status == RESOLVED:
+                self.resolved.add(one.issue_id)
+            else:
+                self.resolved.discard(one.issue_id)

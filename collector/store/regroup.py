@@ -1,13 +1,14 @@
 """Merges and splits by hand: which issue the events with a hash join from now on. Stored events stay where they are.
 
-`answer` takes {"do": "list", "project", "limit"}, {"do": "show", "issue"}, {"do": "merge", "into", "issues"} or
-{"do": "unmerge", "issue", "hashes", "into"}; issues are short ids (any case) or ids, hashes may be cut short. What
-cannot be done is {"error": one sentence}.
+`answer` takes {"do": "list", "project", "limit"}, {"do": "show", "issue"}, {"do": "merge", "into", "issues"},
+{"do": "unmerge", "issue", "hashes", "into"} or {"do": "set", "status", "issues"}; issues are short ids (any case) or
+ids, hashes may be cut short. What cannot be done is {"error": one sentence}.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from collector.store.statuses import PERSON, STATUSES
 from collector.store.store import Store
 
 MIN_PREFIX_CHARS = 4
@@ -82,11 +83,29 @@ def _unmerge(store: Store, body: Mapping[str, Any]) -> Row:
     return {"into": made["short_id"], "new": True, "moved": moved}
 
 
+def _set_status(store: Store, body: Mapping[str, Any]) -> Row:
+    status = str(body.get("status"))
+    if status not in STATUSES:
+        raise Refused(f"{status!r} is no status; there are {', '.join(STATUSES)}")
+    issues = {one["id"]: one for one in (_issue(store, name) for name in body.get("issues") or ())}
+    if not issues:
+        raise Refused("name at least one issue")
+    changed = [one for one in issues.values() if one["status"] != status]
+    if changed:
+        store.set_statuses([(one["id"], status) for one in changed], PERSON)
+    return {
+        "issues": [
+            {"short_id": one["short_id"], "before": one["status"], "status": status} for one in issues.values()
+        ]
+    }
+
+
 ACTS: dict[str, Callable[[Store, Mapping[str, Any]], Row]] = {
     "list": _list,
     "show": _show,
     "merge": _merge,
     "unmerge": _unmerge,
+    "set": _set_status,
 }
 
 

@@ -16,7 +16,7 @@ import structlog
 # Computed again from the deltas, or facts of this very file.
 DERIVED = frozenset((
     "meta", "projects", "issues", "hashes", "hash_configs", "issue_users", "issue_hours", "issue_fills", "outcomes",
-    "ledger", "commits", "segments",
+    "ledger", "commits", "segments", "hub_batches", "hub_edges", "issue_statuses",
 ))  # fmt: skip
 
 DECIDED = "decided"  # key in meta: statuses that wait for their issues

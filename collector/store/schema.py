@@ -22,6 +22,7 @@ last commit it contains. Never needed to read an event.
 """
 
 from collector.store.batches import HUB_DDL
+from collector.store.statuses import STATUS_DDL
 
 SEGMENT_FORMAT = 1
 STATE_FORMAT = 1
@@ -121,4 +122,4 @@ CREATE TABLE IF NOT EXISTS forward_reports(
   reason TEXT NOT NULL, category TEXT NOT NULL, in_flight INTEGER NOT NULL, quantity INTEGER NOT NULL,
   PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID;
-""" + HUB_DDL
+""" + HUB_DDL + STATUS_DDL

@@ -16,10 +16,11 @@ from collector.model.outcome import DAMAGED
 from collector.model.received import START, Position
 from collector.store.applying import ADD_LEDGER, Users, move_hashes, write_delta
 from collector.store.buckets import IssueRate
-from collector.store.delta import AppliedBatch
+from collector.store.delta import AppliedBatch, regressed
 from collector.store.issues import IssueIndex, hash_key, short_id
 from collector.store.schema import STATE_DDL, STATE_FORMAT
 from collector.store.segment import Progress
+from collector.store.statuses import note_regressions, write_statuses
 
 OnApply = Callable[[sqlite3.Cursor, AppliedBatch], None]
 
@@ -208,7 +209,9 @@ class State:
                 write_delta(cursor, delta, self._users)
                 for callback in self.on_apply if batch.no > told_no else ():
                     callback(cursor, batch)
+                note_regressions(cursor, regressed(delta), batch.committed_at)
             move_hashes(cursor, delta)  # in any case: no record of the spool brings them again
+            write_statuses(cursor, delta.statuses)
             cursor.execute("INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?)",
                            (batch.no, segment, *batch.position, delta.stored))  # fmt: skip
             cursor.execute(

@@ -44,6 +44,7 @@ from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.snapshots import ActiveCopies, CheckpointHold, Snapshot
 from collector.store.state import OnApply, State
+from collector.store.statuses import StatusChange
 
 log = structlog.get_logger("store")
 
@@ -302,6 +303,12 @@ class Store:
         made = NewIssue(index.next_id, project_id, short_no, digests[0], title, culprit, level, now)
         self._decide(msgspec.structs.replace(index.moving(project_id, digests, made.id), new_issues=[made]))
         return made.id
+
+    def set_statuses(self, changes: Sequence[tuple[int, str]], by: str) -> None:
+        """The statuses that issues have from now on. Kept as a delta of its own, so that they outlive state.sqlite.
+        Raises Unavailable, Damaged as `commit` does."""
+        now = self._clock.now()
+        self._decide(Delta(statuses=[StatusChange(issue_id, status, now, by) for issue_id, status in changes]))
 
     def _decide(self, delta: Delta) -> None:
         """Makes a delta without rows durable, between two commits."""
