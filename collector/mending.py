@@ -73,8 +73,10 @@ def repair(config: Config, copies: Path, step: Callable[[str], None] = lambda na
     deeds = list(_repair_spool(data / "spool", quarantine, step))
     wrong = _wrong(data, copies, step)
     for finding in wrong:
-        path = data / "segments" / finding.what
-        if finding.what.endswith(".duckdb") and path.exists() and not wal_of(path).exists():
+        path = data / ("" if finding.what.startswith("attachments/") else "segments") / finding.what
+        if finding.what.endswith(".duckdb") and wal_of(path).exists():
+            continue  # opening the store tells whether it is the file or its write-ahead log
+        if finding.what != STATE and path.is_file():
             quarantine.move(path)
     is_state_wrong = any(finding.what == STATE for finding in wrong)
     step("opening the store")
@@ -123,7 +125,7 @@ def _open_and_close(config: Config, is_state_wrong: bool) -> None:
     """What a start does: whatever else is damaged is set aside, what SQLite misses is computed from the segments."""
     data = Path(config.data.dir)
     retention = config.retention
-    projects = {one.id: StoredProject(one.slug, IssueRate(one.issue_rate.per_second, one.issue_burst))
+    projects = {one.id: StoredProject(one.slug, IssueRate(one.issue_rate.per_second, one.issue_burst), one.max_age)
                 for one in config.project}  # fmt: skip
     with RealDisk().lock_folder(data / "segments"), contextlib.ExitStack() as closing:
         store = Store.open(data, config.store, retention, SystemClock(), projects=projects,
@@ -147,7 +149,7 @@ def _told(wrong: Sequence[Finding], left: dict[str, str], moved: Sequence[str]) 
     """One sentence a file: what was wrong, where it is, whether it is whole now."""
     named = set()
     for finding in wrong:
-        aside = [name for name in moved if name.startswith(finding.what)]
+        aside = [name for name in moved if name.startswith(Path(finding.what).name)]
         named.update(aside)
         did = f"set aside as quarantine/{', '.join(aside)}" if aside else "entered as it is"
         if finding.what == STATE:

@@ -177,7 +177,7 @@ class Shift:
                 config.store,
                 config.retention,
                 work.clock,
-                projects={one.id: StoredProject(one.slug, issue_rate(one)) for one in config.project},
+                projects={one.id: StoredProject(one.slug, issue_rate(one), one.max_age) for one in config.project},
                 on_apply=[work.forward.on_applied] if work.forward else [],
             )
             self._closing.callback(self.store.close)

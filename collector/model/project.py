@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from collector.model.settings import Help, Rate, Settings
+from collector.model.settings import Duration, Help, Rate, Settings
 
 KEY_FORM = re.compile(r"[0-9a-fA-F]{32}")
 SLUG_FORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
@@ -25,6 +25,9 @@ class ProjectSettings(Settings):
     issue_rate: Annotated[Rate, Help('events per issue that keep their payload, such as "30/m", or "off"')] = Rate(
         "off"
     )
+    max_age: Annotated[
+        Duration, Help('events are removed when they are older, such as "7 d"; "0 s": as retention.max_age says')
+    ] = Duration("0 s")
     issue_burst: Annotated[int, Help("events an issue may keep at once before issue_rate counts")] = 100
 
     @classmethod

@@ -246,9 +246,12 @@ ATTACHMENTS = View(
         Column("content_type", "VARCHAR", "as the client said"),
         Column("attachment_type", "VARCHAR", "event.attachment, event.minidump, ..."),
         Column("bytes", "UINTEGER", "its size"),
+        Column("hash", "VARCHAR", "SHA-256 of its content, 64 hex digits"),
+        Column("path", "VARCHAR", "its content, below the data folder; removed earlier when attachments take too much"),
     ],
     body="""SELECT received_at, project, event_id, headers->>'$.filename', headers->>'$.content_type',
-  coalesce(headers->>'$.attachment_type', 'event.attachment'), payload_bytes FROM items WHERE kind = 'attachment'""",
+  coalesce(headers->>'$.attachment_type', 'event.attachment'), payload_bytes, content_hash,
+  'attachments/' || content_hash[1:2] || '/' || content_hash[3:] FROM items WHERE kind = 'attachment'""",
 )
 
 SEGMENTS = View(

@@ -87,6 +87,12 @@ ITEMS = View(
         Column("event_id", "VARCHAR", "event id of its envelope, 32 hex digits", _EVENT_ID),
         Column("headers", "JSON", "item header as sent"),
         Column("payload_bytes", "UINTEGER", "size of the item", "raw_bytes"),
+        Column(
+            "content_hash",
+            "VARCHAR",
+            "SHA-256 of the content that is a file: of attachments",
+            "CASE WHEN enc = 254 THEN lower(hex(payload)) END",
+        ),
         Column("payload", "VARCHAR", "the item itself; NULL when it is not text", _ITEM_TEXT),
     ],
     source="items",
@@ -110,10 +116,13 @@ ISSUES = View(
         Column("users", "BIGINT", "distinct users; beyond the configured bound an estimate"),
         Column("first_seen", "TIMESTAMP", "timestamp of its first event"),
         Column("last_seen", "TIMESTAMP", "timestamp of its newest event"),
+        Column("events_kept", "BIGINT", "events of it that are still stored; 0 when retention has removed all"),
+        Column("kept_since", "TIMESTAMP", "its events received until then were removed; NULL when none were"),
     ],
     state_sql="SELECT i.id, i.short_id, coalesce(p.slug, i.project_id), i.project_id, i.hash, i.title, i.culprit,"
     " i.level, i.status, i.count, i.users, cast(round(i.first_seen * 1000000) as integer),"
-    " cast(round(i.last_seen * 1000000) as integer) FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
+    " cast(round(i.last_seen * 1000000) as integer), i.kept, cast(round(i.kept_since * 1000000) as integer)"
+    " FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
 )
 
 OUTCOMES = View(

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from collector.store.batches import write_told
-from collector.store.delta import REGRESSED, Delta, Occurrence, configs_of
+from collector.store.delta import REGRESSED, SUMMARISED, Delta, Occurrence, configs_of
 from collector.store.issues import short_id
 
 HASH_SPACE = 1 << 63
@@ -125,24 +125,25 @@ def _new_issues(cursor: sqlite3.Cursor, delta: Delta) -> None:
 
 
 def _occurrences(cursor: sqlite3.Cursor, occurrences: Sequence[Occurrence]) -> None:
-    sums: dict[int, tuple[int, float, float, int]] = {}
+    sums: dict[int, tuple[int, int, float, float, int]] = {}
     hours: dict[tuple[int, int], int] = {}
     for one in occurrences:
-        count, first, last, flags = sums.get(one.issue_id, (0, one.at, one.at, 0))
-        sums[one.issue_id] = (count + one.count, min(first, one.at), max(last, one.until), flags | one.flags)
+        count, kept, first, last, flags = sums.get(one.issue_id, (0, 0, one.at, one.at, 0))
+        kept += 0 if one.flags & SUMMARISED else 1
+        sums[one.issue_id] = (count + one.count, kept, min(first, one.at), max(last, one.until), flags | one.flags)
         hour = (one.issue_id, int(one.at) // 3600 * 3600)
         hours[hour] = hours.get(hour, 0) + one.count
     cursor.executemany(
-        "UPDATE issues SET count = count + ?, first_seen = min(first_seen, ?), last_seen = max(last_seen, ?)"
-        " WHERE id = ?",
-        [(count, first, last, issue_id) for issue_id, (count, first, last, _) in sums.items()],
+        "UPDATE issues SET count = count + ?, kept = kept + ?, first_seen = min(first_seen, ?),"
+        " last_seen = max(last_seen, ?) WHERE id = ?",
+        [(count, kept, first, last, issue_id) for issue_id, (count, kept, first, last, _) in sums.items()],
     )
     cursor.executemany(
         "INSERT INTO issue_hours VALUES (?,?,?)"
         " ON CONFLICT(issue_id, hour) DO UPDATE SET count = count + excluded.count",
         [(*hour, count) for hour, count in hours.items()],
     )
-    regressed = [(issue_id,) for issue_id, entry in sums.items() if entry[3] & REGRESSED]
+    regressed = [(issue_id,) for issue_id, entry in sums.items() if entry[4] & REGRESSED]
     if regressed:
         cursor.executemany("UPDATE issues SET status = 'unresolved' WHERE id = ?", regressed)
 

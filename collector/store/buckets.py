@@ -24,10 +24,12 @@ class IssueRate(NamedTuple):
 
 
 class StoredProject(NamedTuple):
-    """What the store knows of a project. `slug`: begins the short ids of its issues."""
+    """What the store knows of a project. `slug`: begins the short ids of its issues. max_age_seconds: how long it keeps
+    its rows."""
 
     slug: str
     issue_rate: IssueRate = IssueRate(None, 1)
+    max_age_seconds: float = 0.0  # 0: as long as the others
 
 
 class Fill(NamedTuple):

@@ -1,8 +1,8 @@
 """Looking after a store from outside: verify, back up, restore. Works on a Snapshot, live or of a folder at rest.
 
-A backup is a folder of the same shape as the data folder: `segments/` and `state.sqlite`. Sealed segments never change,
-so a later backup into the same folder copies only the new ones; segments that retention removed stay in the backup
-until `prune` is asked for. What is still in the spool is not part of it: a backup holds what was committed.
+A backup is a folder of the same shape as the data folder: `segments/`, `attachments/` and `state.sqlite`. A sealed
+segment only changes when a project is taken out of it, an attachment never, so a later backup into the same folder
+copies only what is new; what retention removed stays in the backup until `prune` is asked for. What is still in the spool is not part of it: a backup holds what was committed.
 """
 
 import shutil
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import duckdb
 
 from collector.errors import Damaged, Unavailable
+from collector.machine.disk import RealDisk
+from collector.store.attachments import Attachments, path_of
 from collector.store.engine import connect, quoted
 from collector.store.payload import PayloadCodec, read_dictionaries
 from collector.store.schema import NOT_KEPT
@@ -62,7 +64,22 @@ def verify(snapshot: Snapshot, temp_folder: Path, deep: bool = False) -> Iterato
         yield _verify_segment(path, temp_folder, known.get(path.stem), deep)
     for name in sorted(known.keys() - {path.stem for path in files}):
         yield Finding(f"{name}.duckdb", "the catalogue has it, the folder does not")
+    yield from _verify_attachments(snapshot.state.parent)
     yield _verify_state(snapshot.state)
+
+
+def _verify_attachments(data: Path) -> Iterator[Finding]:
+    """One finding for all that are whole, one for each that is not."""
+    attachments = Attachments(RealDisk(), data)
+    files = size = 0
+    for one in attachments.files():
+        try:
+            attachments.get(one.digest)
+        except Damaged as error:
+            yield Finding(str(path_of(one.digest)), error.what, bytes=one.bytes)
+        files, size = files + 1, size + one.bytes
+    if files:
+        yield Finding("attachments", "", files, size)
 
 
 def catalogue(state: Path) -> dict[str, int]:
@@ -169,6 +186,9 @@ def backup(snapshot: Snapshot, target: Path, prune: bool = False, step: Step = l
         _whole(snapshot.active, folder / snapshot.active.name)
         copy(wal_of(snapshot.active), wal_of(folder / snapshot.active.name))
         copied += 1
+    if (snapshot.state.parent / "attachments").is_dir():
+        step("attachments")
+        _copy_attachments(snapshot.state.parent, target, prune)
     step("state.sqlite")
     _copy_state(snapshot.state, target / "state.sqlite")
     if prune:
@@ -178,6 +198,20 @@ def backup(snapshot: Snapshot, target: Path, prune: bool = False, step: Step = l
                 path.unlink()
                 wal_of(path).unlink(missing_ok=True)
     return copied
+
+
+def _copy_attachments(source: Path, target: Path, prune: bool = False) -> None:
+    """Those that the target has not; a name is a content, so one that is there is right."""
+    named = set()
+    for one in Attachments(RealDisk(), source).files():
+        named.add(one.digest)
+        there = target / path_of(one.digest)
+        if not there.exists():
+            there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _whole(one.path, there)
+    for one in Attachments(RealDisk(), target).files() if prune else ():
+        if one.digest not in named:
+            one.path.unlink(missing_ok=True)
 
 
 def _whole(source: Path, target: Path) -> None:
@@ -219,6 +253,9 @@ def restore(saved: Path, data: Path, step: Step = lambda name: None) -> int:
         step(path.name)
         _whole(path, folder / path.name)
         copy(wal_of(path), wal_of(folder / path.name))
+    if (saved / "attachments").is_dir():
+        step("attachments")
+        _copy_attachments(saved, data)
     if (saved / "state.sqlite").exists():
         step("state.sqlite")
         shutil.copyfile(saved / "state.sqlite", data / "state.sqlite")

@@ -12,19 +12,19 @@ dictionary saves has decayed.
 
 import struct
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import zstandard
 
 from collector.errors import Damaged
-from collector.store.schema import NOT_KEPT
+from collector.store.schema import EXTERNAL, NOT_KEPT
 
 RAW, ZSTD = 0, 1
 LEVEL = 1  # level 3 saves 9 % and costs half as much again
 SMALLEST_ZSTD_BYTES = 200  # below, the frame header eats the gain
 MAX_PAYLOAD_BYTES = 256 << 20  # no payload of ours is larger; a damaged frame may claim to be
-MAX_DICTIONARIES = 250  # numbers that `enc` has room for
+MAX_DICTIONARIES = 250  # numbers that `enc` has room for, below EXTERNAL
 
 DICTIONARY_BYTES = 64 << 10
 SAMPLES = 100
@@ -64,10 +64,13 @@ def read_dictionaries(facts: Mapping[str, bytes]) -> dict[int, Dictionary]:
 
 
 class PayloadCodec:
-    """Compresses payloads of one segment; knows its dictionaries, by number from 1."""
+    """Compresses payloads of one segment; knows its dictionaries, by number from 1. fetch: the content of an attachment
+    by its hash, None when it is gone."""
 
-    def __init__(self, dictionaries: Mapping[int, Dictionary] | None = None) -> None:
+    def __init__(self, dictionaries: Mapping[int, Dictionary] | None = None,
+                 fetch: Callable[[bytes], bytes | None] = lambda digest: None) -> None:  # fmt: skip
         self.dictionaries: dict[int, Dictionary] = {}
+        self.fetch = fetch
         self._plain = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         self._by_project: dict[int, tuple[int, zstandard.ZstdCompressor]] = {}
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
@@ -117,6 +120,8 @@ class PayloadCodec:
             return None
         if enc == RAW:
             return bytes(data)
+        if enc == EXTERNAL:
+            return self.fetch(bytes(data))
         try:
             with self._lock:
                 return self._decompressor(enc).decompress(data, max_output_size=MAX_PAYLOAD_BYTES)

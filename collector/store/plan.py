@@ -8,6 +8,7 @@ import msgspec
 from collector.model.event import Digested, EventRow, ItemRow, Standing
 from collector.model.outcome import INVALID, SUMMARISED, Outcome
 from collector.store.accepted import Accepted
+from collector.store.attachments import digest_of
 from collector.store.batches import DUPLICATE, Batches, PlaceOf
 from collector.store.buckets import Fills, IssueBuckets
 from collector.store.delta import SUMMARISED as SUMMARISED_FLAG
@@ -15,6 +16,7 @@ from collector.store.delta import Delta, Occurrence, add_outcomes, user_hash
 from collector.store.issues import Assignment, IssueIndex
 from collector.store.payload import PayloadCodec, Training
 from collector.store.recent import RecentIds
+from collector.store.schema import ATTACHMENT, EXTERNAL
 from collector.store.segment import micros
 
 MAX_TEXT_CHARS = 8192  # of one typed column; the payload has the whole text
@@ -35,6 +37,11 @@ class Plan(NamedTuple):
     rows_of: dict[bytes, EventRow]
     fills: Fills
     item_rows: Sequence[ItemRow] = ()
+
+    @property
+    def attachments(self) -> dict[bytes, bytes]:
+        """Contents by digest that must be durable before the commit is."""
+        return {digest_of(item.payload): item.payload for item in self.item_rows if item.kind == ATTACHMENT}
 
     def accept(self, recent: RecentIds) -> None:
         """The commit is durable."""
@@ -180,7 +187,10 @@ def _event_tuple(row: EventRow, issue_id: int, enc: int, payload: bytes | None) 
 
 def _item_tuple(item: ItemRow, codec: PayloadCodec) -> tuple[Any, ...]:
     """In the order of schema.ITEM_COLUMNS."""
-    enc, payload = codec.encode(item.payload, 0)
+    if item.kind == ATTACHMENT:
+        enc, payload = EXTERNAL, digest_of(item.payload)
+    else:
+        enc, payload = codec.encode(item.payload, 0)
     return (micros(item.received_at), item.project_id, item.kind, item.event_id or None, item.headers or None,
             len(item.payload), enc, payload)  # fmt: skip
 

@@ -7,7 +7,7 @@ the others answer. collector.store.zones tells which of them need not be looked 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ class Reads:
         self._segments = segments
         self._state = state
         self._zones = Zones(connection)
+        self.fetch: Callable[[bytes], bytes | None] = lambda digest: None  # contents of attachments
 
     def payload(self, event_id: str, project_id: int) -> bytes | None:
         """The scrubbed JSON of an event; None when unknown or not kept. Raises Damaged."""
@@ -128,9 +129,10 @@ class Reads:
         """What reads the payloads of a segment."""
         active = self._segments.active
         if active.name == name:
+            active.codec.fetch = self.fetch
             return active.codec
         rows = self._connection.execute(f"SELECT k, v FROM {alias}.seg_info WHERE starts_with(k, 'dict:')").fetchall()
-        return PayloadCodec(read_dictionaries(dict(rows)))
+        return PayloadCodec(read_dictionaries(dict(rows)), self.fetch)
 
     def ask_state(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows of a query on state.sqlite, as dicts. Raises Unavailable, Damaged."""

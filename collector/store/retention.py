@@ -27,13 +27,18 @@ class Retention:
         self._settings = settings
         self._clock = clock
         self._seen = (clock.now(), clock.monotonic())
-        self._age_from = clock.monotonic()
+        self._age_from = self._trust_from = clock.monotonic()
         newest = max((one.last_at for one in segments.catalogue()), default=clock.now())
         if abs(clock.now() - newest) > GAP_SECONDS:
             self._distrust("the clock stands far from the newest event")
 
+    @property
+    def trusts_clock(self) -> bool:
+        """Whether ages may be judged now."""
+        return self._clock.monotonic() >= self._trust_from
+
     def _distrust(self, why: str) -> None:
-        self._age_from = self._clock.monotonic() + SETTLE_SECONDS
+        self._age_from = self._trust_from = self._clock.monotonic() + SETTLE_SECONDS
         log.warning("retention by age waits a day", why=why)
 
     def run(self) -> int:

@@ -4,13 +4,15 @@
 
 - `events`: one row an event; typed columns for plain SQL, `payload` the whole scrubbed JSON. `enc` says how `payload`
   is written: 0 as it is, 1 a zstd frame, 2 and up a zstd frame with dictionary number `enc - 1` (`seg_info` key
-  `dict:N`, see collector.store.payload), 255 none. An event beyond the rate of its issue is counted and has no row.
+  `dict:N`, see collector.store.payload), 254 the SHA-256 of a file (collector.store.attachments), 255 none. An event
+  beyond the rate of its issue is counted and has no row.
 - `items`: one row any other envelope item.
 - `progress`: one row a commit, in the same transaction as its rows: `no` counts commits over all segments, `epoch`,
   `seq`, `total` are the spool Position reached, `events` and `items` the rows in this file after it, `stored` the
   ledger quantity of this file after it, `delta` what the commit means for state.sqlite (collector.store.delta). The
   first row of a file has an empty delta and carries the position on.
-- `seg_info`: key and value; `format`, `sequence` (order of creation), `created_at`, `dict:N`.
+- `seg_info`: key and value; `format`, `sequence` (order of creation), `created_at`, `dict:N`; `removed`: ledger
+  quantity that was taken out again (collector.store.rewrite).
 
 No index, no primary key, no DDL after creation: storage.md 1 lists the DuckDB bugs this avoids, and an index costs
 2.9 times the file. `payload` and `delta` columns are uncompressed because their values already are compressed:
@@ -24,7 +26,7 @@ last commit it contains. Never needed to read an event.
 from collector.store.batches import HUB_DDL
 from collector.store.statuses import STATUS_DDL
 
-SEGMENT_FORMAT = 1
+SEGMENT_FORMAT = 2  # 1: attachments were payloads
 STATE_FORMAT = 1
 
 SEGMENT_DDL = (
@@ -64,6 +66,8 @@ CASTS = {"timestamp": "make_timestamp(timestamp)", "received_at": "make_timestam
          "event_id": "event_id::UUID", "tags": "tags::JSON", "frames": "frames::JSON",
          "headers": "headers::JSON"}  # fmt: skip
 
+ATTACHMENT = "attachment"  # the kind of item whose content is a file
+EXTERNAL = 254  # enc of such a one: payload is its hash
 NOT_KEPT = 255  # enc of an event whose payload was not kept
 
 STATE_DDL = """
@@ -74,7 +78,8 @@ CREATE TABLE IF NOT EXISTS issues(
   id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL, short_id TEXT NOT NULL, hash TEXT NOT NULL, title TEXT NOT NULL,
   culprit TEXT NOT NULL, level TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'unresolved',
   count INTEGER NOT NULL DEFAULT 0,
-  users INTEGER NOT NULL DEFAULT 0, first_seen REAL NOT NULL, last_seen REAL NOT NULL);
+  users INTEGER NOT NULL DEFAULT 0, first_seen REAL NOT NULL, last_seen REAL NOT NULL,
+  kept INTEGER NOT NULL DEFAULT 0, kept_since REAL);
 CREATE INDEX IF NOT EXISTS issues_by_short_id ON issues(short_id);
 CREATE INDEX IF NOT EXISTS issues_by_last_seen ON issues(project_id, last_seen);
 CREATE TABLE IF NOT EXISTS hashes(

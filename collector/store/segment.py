@@ -23,6 +23,7 @@ ROW_GROUP_ROWS = 20_480  # a checkpoint rewrites the last row group: bounds the 
 # Of a new file: payloads leave half a block empty at each checkpoint and behind each long one. Measured on 6,000 real
 # events: 2623 B each with DuckDB's 256 KB, 2372 with 64, 2132 with 32, 2023 with 16, whose checkpoints take twice as long.
 BLOCK_BYTES = 32_768
+ATTACH_OPTIONS = f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 FIRST_MICROS, LAST_MICROS = -62_135_596_800_000_000, 253_402_300_799_000_000
 BAD_VALUE = (duckdb.DataError, duckdb.InvalidInputException)  # conversion, out of range, bytes that are not UTF-8
 
@@ -73,6 +74,7 @@ class Segment:
         self.name = path.stem
         self.codec = PayloadCodec()
         self.sequence = 0
+        self.removed = 0  # ledger quantity that was taken out of it
         self.progress = Progress(0, Position(0, 0, 0), 0, 0, 0)
         self.wal_bytes = 0  # written since the last checkpoint, by our own count
         self._events: Appender | None = None
@@ -120,9 +122,7 @@ class Segment:
         return segment
 
     def _attach(self, more: str = "") -> None:
-        self._connection.execute(
-            f"ATTACH {quoted(self.path)} AS {self.alias} (ROW_GROUP_SIZE {ROW_GROUP_ROWS}{more})"
-        )
+        self._connection.execute(f"ATTACH {quoted(self.path)} AS {self.alias} ({ATTACH_OPTIONS}{more})")
 
     def load(self) -> None:
         """Reads format, dictionaries and progress. Raises Damaged, ConfigError when the format is newer."""
@@ -134,6 +134,7 @@ class Segment:
             ).fetchall()
             format_version = int(facts["format"])
             self.sequence = int(facts["sequence"])
+            self.removed = int(facts.get("removed", b"0"))
         except duckdb.Error as error:
             raise translate(error, self.path) from error
         except (KeyError, ValueError) as error:

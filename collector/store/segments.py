@@ -9,7 +9,7 @@ with the evicted quantity, unlink, row deleted.
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,18 +20,22 @@ import structlog
 
 from collector.errors import Damaged, Unavailable
 from collector.machine.clock import Clock
+from collector.machine.disk import RealDisk
 from collector.model.received import Position
+from collector.store.applying import ADD_LEDGER
 from collector.store.engine import quoted, translate
 from collector.store.payload import Dictionary
 from collector.store.probe import probe
 from collector.store.quarantine import Quarantine
+from collector.store.rewrite import IssueCounts
 from collector.store.segment import Progress, Segment, wal_of
 from collector.store.settings import StoreSettings
-from collector.store.state import State
+from collector.store.state import State, mark_recount, remove_kept
 
 log = structlog.get_logger("store")
 
 DAY_SECONDS = 86_400
+REWRITING = "rewriting"  # in the column `why`: the file may be the old or the new one
 READ_ERRORS = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
 MAX_READERS = 40  # sealed segments kept attached: 0.35 MB each, against 1 ms to attach one again
 START_PROGRESS = Progress(0, Position(0, 0, 0), 0, 0, 0)
@@ -99,6 +103,7 @@ class Segments:
             if segment is not None:
                 opened.append(segment)
         opened.sort(key=lambda one: one.sequence)
+        self._count_removed([one for one in opened if one.name not in known])
         newest_sealed = max((one.sequence for one in self.catalogue() if one.state == "sealed"), default=0)
         for segment in opened:
             self._record(segment, known.get(segment.name))
@@ -106,6 +111,13 @@ class Segments:
                 self._active = segment
             else:
                 self._seal(segment)
+
+    def _count_removed(self, strangers: Sequence[Segment]) -> None:
+        """A catalogue that is made again: the deltas tell what was stored, the files what was taken out since."""
+        removed = sum(one.removed for one in strangers)
+        if removed:
+            with self._state.transaction() as cursor:
+                cursor.execute(ADD_LEDGER, ("evicted", removed))
 
     def _try_open(self, path: Path, number: int, clean: bool) -> Segment | None:
         """Attaches a file, without its WAL when that is what is damaged; sets it aside when it is the file."""
@@ -153,6 +165,9 @@ class Segments:
     def _finish_removals(self) -> None:
         for one in self.catalogue("doomed"):
             self._unlink(one.name)
+        for (name,) in self._state.rows("SELECT name FROM segments WHERE why = ?", (REWRITING,)):
+            with suppress(Damaged, Unavailable):
+                self._enter_rewritten(name, None)
 
     # -- catalogue ----------------------------------------------------------------------------------------------------
 
@@ -376,24 +391,82 @@ class Segments:
         if not sealed:
             return 0
         oldest = sealed[0]
+        counts = self._events_by_issue(oldest.name)
         try:
-            self._doom(oldest, reason)
+            self._doom(oldest, reason, counts)
         except Unavailable:  # not even SQLite has room: the file first; a crash now would count it as damaged
             self.let_go(oldest.name)
             self.path(oldest.name).unlink(missing_ok=True)
-            self._doom(oldest, reason)
+            self._doom(oldest, reason, counts)
         self._unlink(oldest.name)
         log.info("segment removed", segment=oldest.name, reason=reason, bytes=oldest.bytes, quantity=oldest.stored)
         return max(1, oldest.bytes)
 
-    def _doom(self, segment: Sealed, reason: str) -> None:
+    def _doom(self, segment: Sealed, reason: str, counts: IssueCounts) -> None:
         with self._state.transaction() as cursor:
             cursor.execute("UPDATE segments SET state = 'doomed', why = ? WHERE name = ?", (reason, segment.name))
+            cursor.execute(ADD_LEDGER, ("evicted", segment.stored))
+            remove_kept(cursor, counts, segment.last_at)
+
+    def _events_by_issue(self, name: str) -> IssueCounts:
+        with suppress(Damaged, Unavailable), self.reading(name) as alias:
+            return self._connection.execute(f"SELECT issue_id, count(*) FROM {alias}.events GROUP BY 1").fetchall()
+        return []
+
+    def kept(self) -> dict[int, int]:
+        """Events by issue over all segments."""
+        counts: dict[int, int] = {}
+        for one in self.catalogue():
+            for issue, count in self._events_by_issue(one.name):
+                counts[issue] = counts.get(issue, 0) + count
+        return counts
+
+    # -- taking projects out ------------------------------------------------------------------------------------------
+
+    def holds(self, name: str, project_ids: Collection[int]) -> bool:
+        """Whether a segment has rows of one of these projects. Raises Unavailable, Damaged."""
+        listed = ", ".join(str(one) for one in project_ids)
+        with self.reading(name) as alias:
+            rows = self._connection.execute(
+                f"SELECT EXISTS (SELECT 1 FROM {alias}.events WHERE project_id IN ({listed}))"
+                f" OR EXISTS (SELECT 1 FROM {alias}.items WHERE project_id IN ({listed}))"
+            ).fetchall()
+        return bool(rows[0][0])
+
+    def replace(self, name: str, written: Path, counts: IssueCounts) -> int:
+        """Puts a rewritten file in the place of a sealed segment; returns the ledger quantity that went. Each step may
+        be the last before a crash: the intention, the rename, the counts (found again in the file itself).
+        Raises Unavailable, Damaged."""
+        with self._state.transaction() as cursor:
+            cursor.execute("UPDATE segments SET why = ? WHERE name = ?", (REWRITING, name))
+        self.let_go(name)
+        try:
+            written.replace(self.path(name))
+            RealDisk().sync_folder(self.folder)
+        except OSError as error:
+            raise Unavailable(f"{name}: {error.strerror or error}") from error
+        return self._enter_rewritten(name, counts)
+
+    def _enter_rewritten(self, name: str, counts: IssueCounts | None) -> int:
+        with self.reading(name) as alias:
+            events, items, stored = self._connection.execute(
+                f"SELECT events, items, stored FROM {alias}.progress ORDER BY rowid DESC LIMIT 1"
+            ).fetchall()[0]
+        size = self.path(name).stat().st_size
+        with self._state.transaction() as cursor:
+            before, last_at = cursor.execute(
+                "SELECT stored, coalesce(last_at, created_at) FROM segments WHERE name = ?", (name,)
+            ).fetchone()
             cursor.execute(
-                "INSERT INTO ledger VALUES ('evicted', ?)"
-                " ON CONFLICT(key) DO UPDATE SET quantity = quantity + excluded.quantity",
-                (segment.stored,),
+                "UPDATE segments SET events = ?, items = ?, stored = ?, bytes = ?, why = '' WHERE name = ?",
+                (events, items, stored, size, name),
             )
+            cursor.execute(ADD_LEDGER, ("evicted", before - stored))
+            if counts is None:
+                mark_recount(cursor)
+            else:
+                remove_kept(cursor, counts, last_at)
+        return int(before - stored)
 
     def _unlink(self, name: str) -> None:
         self.let_go(name)

@@ -22,4 +22,10 @@ class RetentionSettings(Settings):
 
     max_age: Annotated[Duration, Help("segments whose newest event is older are removed")] = Duration("30 d")
     max_bytes: Annotated[Size, Help("bytes all segments may take together")] = Size("10 GB")
+    max_attachment_bytes: Annotated[Size, Help("bytes all attachments may take together; the oldest go first")] = Size(
+        "1 GB"
+    )
+    max_attachment_age: Annotated[Duration, Help("attachments that came before are removed; their rows stay")] = (
+        Duration("30 d")
+    )
     min_free_bytes: Annotated[Size, Help("free disk below which the oldest segment goes early")] = Size("256 MB")

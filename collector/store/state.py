@@ -6,7 +6,7 @@ transaction applies one delta, moves the mark and calls `on_apply`; so a delta i
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ from collector.store.statuses import note_regressions, write_statuses
 OnApply = Callable[[sqlite3.Cursor, AppliedBatch], None]
 
 BUSY_MILLISECONDS = 5000
+RECOUNT = "recount_kept"  # key in meta
 DAMAGE = ("malformed", "not a database", "disk image", "file is encrypted")
 
 
@@ -49,8 +50,11 @@ class State:
             connection.execute("PRAGMA cache_size=-4096")
             if check and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise Damaged(path, str(found))
+            is_old = _lacks_kept(connection)
             connection.executescript(STATE_DDL)
             state = cls(path, connection, max_users)
+            if is_old:
+                state.add_kept()
             state._check_format()
         except sqlite3.Error as error:
             if connection:
@@ -61,6 +65,13 @@ class State:
                 connection.close()
             raise
         return state
+
+    def add_kept(self) -> None:
+        """Brings a file from before `issues.kept` up to date; the counts follow by `set_kept`."""
+        with self.transaction() as cursor:
+            cursor.execute("ALTER TABLE issues ADD COLUMN kept INTEGER NOT NULL DEFAULT 0")
+            cursor.execute("ALTER TABLE issues ADD COLUMN kept_since REAL")
+            _set(cursor, RECOUNT, 1)
 
     def _check_format(self) -> None:
         found = self.get("format")
@@ -254,7 +265,20 @@ class State:
             lost = max(0, (row[0] if row else 0) - waiting[0])
             _add(cursor, "lost_quantity", waiting[0])
             _move_to_damaged(cursor, lost)
+            _set(cursor, RECOUNT, 1)
         return int(lost)
+
+    @property
+    def must_recount(self) -> bool:
+        """Whether `issues.kept` is not what the segments hold any more."""
+        return bool(self.get(RECOUNT))
+
+    def set_kept(self, counts: Mapping[int, int]) -> None:
+        """`issues.kept`: events in the segments, by issue."""
+        with self.transaction() as cursor:
+            cursor.execute("UPDATE issues SET kept = 0 WHERE kept <> 0")
+            cursor.executemany("UPDATE issues SET kept = ? WHERE id = ?", [(n, issue) for issue, n in counts.items()])
+            _set(cursor, RECOUNT, 0)
 
     def balance(self, total: int) -> None:
         """After a rebuild: what the spool counted and no delta is left of belongs to segments that were evicted."""
@@ -268,6 +292,24 @@ class State:
         ledger = dict(self.rows("SELECT key, quantity FROM ledger"))
         dropped = {key[8:]: value for key, value in ledger.items() if key.startswith("dropped:")}
         return ledger, dropped
+
+
+def remove_kept(cursor: sqlite3.Cursor, counts: Iterable[tuple[int, int]], until: float) -> None:
+    """Events were removed: (issue, how many), the newest of them received at `until`."""
+    cursor.executemany(
+        "UPDATE issues SET kept = max(0, kept - ?), kept_since = max(coalesce(kept_since, 0), ?) WHERE id = ?",
+        [(count, until, issue) for issue, count in counts],
+    )
+
+
+def mark_recount(cursor: sqlite3.Cursor) -> None:
+    """`issues.kept` is to be counted again."""
+    _set(cursor, RECOUNT, 1)
+
+
+def _lacks_kept(connection: sqlite3.Connection) -> bool:
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(issues)")}
+    return bool(columns) and "kept" not in columns
 
 
 def _translate(error: sqlite3.Error, path: Path) -> Unavailable | Damaged:

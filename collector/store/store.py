@@ -24,8 +24,10 @@ import structlog
 
 from collector.errors import Damaged, Unavailable
 from collector.machine.clock import Clock
+from collector.machine.disk import RealDisk
 from collector.model.event import Digested, EventRow
 from collector.model.received import Position
+from collector.store.attachments import Attachments
 from collector.store.batches import Place, edge_totals, place_in, place_of
 from collector.store.buckets import IssueBuckets, StoredProject
 from collector.store.clean import cleaned, refused
@@ -43,8 +45,9 @@ from collector.store.segment import Commit, Progress, Segment
 from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.snapshots import ActiveCopies, CheckpointHold, Snapshot
-from collector.store.state import OnApply, State
+from collector.store.state import OnApply, State, mark_recount
 from collector.store.statuses import StatusChange
+from collector.store.upkeep import Places, Upkeep
 
 log = structlog.get_logger("store")
 
@@ -120,6 +123,8 @@ class Store:
         self._replay: Replay
         self._planner: Planner
         self._retention: Retention
+        self._attachments: Attachments
+        self._upkeep: Upkeep
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -164,6 +169,8 @@ class Store:
         )
         fresh = self._state.mark[0] == 0
         self.reads = Reads(self._connection, self._segments, self._state)
+        self._attachments = Attachments(RealDisk(), self._data)
+        self.reads.fetch = self._attachments.get
         self._segments.start(clean)
         with suppress(Unavailable):
             _ = self._segments.active
@@ -176,7 +183,13 @@ class Store:
             fills = []  # see IssueBuckets.forget
         self._planner = Planner(self._state.load_index(), recent, IssueBuckets(rates, fills), Training(),
                                 self._place_of)  # fmt: skip
+        if fresh and self._segments.catalogue("sealed"):  # their deltas also tell what was taken out of them since
+            with self._state.transaction() as cursor:
+                mark_recount(cursor)
         self._retention = Retention(self._segments, self._retention_settings, self._clock)
+        places = Places(self._connection, self._segments, self._state, self._attachments, self._data / "tmp")
+        ages = {number: one.max_age_seconds for number, one in projects.items() if one.max_age_seconds}
+        self._upkeep = Upkeep(places, self._settings, self._retention_settings, ages, self._clock)
 
     def _sweep(self) -> None:
         """Removes the copies that a killed query left in tmp/; an hour is longer than any may run."""
@@ -212,6 +225,7 @@ class Store:
 
     def close(self) -> None:
         """Checkpoints and closes. Never raises for a failing checkpoint: the next start replays the WAL."""
+        self._upkeep.close()
         with suppress(Unavailable, Damaged):
             self.checkpoint()
         with suppress(Unavailable, Damaged):
@@ -274,6 +288,7 @@ class Store:
         no = max(segment.progress.no, self._last_no()) + 1
         position = part[-1].position
         commit = Commit(no, position, now, plan.delta.stored, plan.events, plan.items, encode_delta(plan.delta))
+        self._attachments.keep(plan.attachments, now)
         self._guarded(segment, lambda: segment.append(commit))
         plan.accept(self._planner.recent)
         self._planner.buckets.accept(plan.fills)
@@ -441,7 +456,9 @@ class Store:
         if self._clock.monotonic() - self._copied_at > KEEP_COPY_SECONDS:
             self._copies.forget()
         self._segments.let_go_idle(KEEP_COPY_SECONDS)
-        self._retention.run()
+        self._upkeep.evicted(self._retention.run())
+        if not self._backlog:
+            self._upkeep.run(self._retention.trusts_clock)
         due = self._clock.monotonic() - self._checkpointed_at >= float(self._settings.checkpoint_interval)
         if due and self._segments.active.wal_bytes:
             self.checkpoint()
