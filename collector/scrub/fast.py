@@ -7,14 +7,11 @@ with the same rules as in walk.py; a mark tells where in the bytes its token sta
 everything else keeps its bytes. A leaf that has no such form, or too many hits, is walked deeply by itself.
 """
 
-from bisect import bisect_right
-from typing import Any
-
 import msgspec
 
 from collector.scrub.marked import MarkedWalk, Notes
 from collector.scrub.meta import Path, set_entry
-from collector.scrub.offsets import offset_in
+from collector.scrub.offsets import address_of, offset_in
 from collector.scrub.originals import Scrub, forget_name, scrub_errors, scrub_values
 from collector.scrub.places import KIND_OF, Place
 from collector.scrub.scan import scanner
@@ -25,7 +22,6 @@ from collector.scrub.walk import Walk, scrub_graphql
 
 MAX_HITS = 1_000  # of one leaf; with more it is walked deeply
 _BACKSLASH = 0x5C
-_GRAPHQL = b"api_target"
 
 Patch = tuple[int, int, bytes]  # from, to, new bytes
 Patches = dict[int, tuple[int, bytes]]  # of one leaf: from, to, new bytes
@@ -46,16 +42,17 @@ class FastScrub:
             leaves = Leaves(payload, self.selection)
         except msgspec.ValidationError:
             raise Fallback from None
-        joined = b",".join(leaves.raws)
+        joined = leaves.joined()
         hits = [match.start() for match in self.pattern.finditer(joined)]
-        noted = leaves.noted
-        if not hits and not noted:
+        noted, graphql = leaves.noted, leaves.graphql
+        named = leaves.named if self.selection.always else ()
+        if not hits and not noted and graphql is None and not named:
             return payload
         work = _Work(self, payload, leaves)
         if noted:
             work.originals()
-        if hits:
-            work.hits(joined, hits)
+        changed = work.graphql(*graphql) if graphql is not None else {}
+        work.leaves_hit(leaves.by_number(joined, hits), {**dict.fromkeys(named), **changed})
         return work.done()
 
 
@@ -68,6 +65,7 @@ class _Work:
         self.leaves = leaves
         self.notes = Notes(bytes(leaves.event._meta))
         self.meta_changed = False
+        self.base = 0
         self.patches: list[Patch] = []
 
     def originals(self) -> None:
@@ -84,29 +82,34 @@ class _Work:
         if after != before:
             self.replace(event.errors, {0: (len(bytes(event.errors)), after)})
 
-    def hits(self, joined: bytes, hits: list[int]) -> None:
-        """Scrub the leaves that were hit. `joined`: all leaves, one byte between them."""
-        found = _by_leaf(self.leaves.starts(), hits)
-        blanked = self.graphql() if any(joined[at : at + 10].lower() == _GRAPHQL for at in hits) else {}
-        for number in sorted(found.keys() | blanked.keys()):
+    def graphql(self, body: int, contexts: int) -> dict[int, bytes]:
+        """Blank the variables of a GraphQL request, and what the answer repeats: the changed leaves by number."""
+        raws = self.leaves.raws
+        request = {"api_target": msgspec.json.decode(self.leaves.event.request.api_target)}
+        event = {"request": {**request, "data": msgspec.json.decode(raws[body])}}
+        if bytes(raws[contexts]):
+            event["contexts"] = msgspec.json.decode(raws[contexts])
+        if not scrub_graphql(event):
+            return {}
+        changed = {body: msgspec.json.encode(event["request"]["data"])}
+        if "contexts" in event:
+            changed[contexts] = msgspec.json.encode(event["contexts"])
+        return changed
+
+    def leaves_hit(self, hits: dict[int, list[int]], deep: dict[int, bytes | None]) -> None:
+        """Scrub the leaves that were hit, and walk some deeply: None as they are, or with other content."""
+        for number in sorted(hits.keys() | deep.keys()):
             raw = self.leaves.raws[number]
             data = bytes(raw)
             where = self.leaves.where(number, self.rules.root)
-            if number in blanked:
-                patches = self.deep(data, where, blanked[number])
+            if number in deep:
+                patches = {0: (len(data), self.walked(deep[number] or data, where))}
             else:
-                patches = self.leaf(data, found[number], where)
+                patches = self.leaf(data, hits[number], where)
             if patches and where[1] == "user":
                 patches = _without_stale_name(data, patches)
             if patches:
                 self.replace(raw, patches)
-
-    def graphql(self) -> dict[int, Any]:
-        """The decoded leaves, by number, that scrubbing GraphQL has blanked parts of."""
-        leaves = {name: self.leaves.number_of(name) for name in ("request", "contexts")}
-        raws = {name: self.leaves.raws[number] for name, number in leaves.items()}
-        event = {name: msgspec.json.decode(raw) for name, raw in raws.items() if bytes(raw)}
-        return {leaves[name]: value for name, value in event.items()} if scrub_graphql(event) else {}
 
     def leaf(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
         """Scrub one leaf that was hit."""
@@ -117,7 +120,7 @@ class _Work:
                 return self.escaped(data, hits, where)
             return self.marked(data, hits, where)
         except Fallback:
-            return self.deep(data, where, msgspec.json.decode(data))
+            return {0: (len(data), self.walked(data, where))}
 
     def escaped(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
         """A leaf with escapes, by way of its plain form."""
@@ -140,16 +143,17 @@ class _Work:
         self.notes.found.update(walk.found)
         return walk.patches
 
-    def deep(self, data: bytes, where: tuple[Place, str, Path], value: Any) -> Patches:
-        """Walk one leaf deeply; it is written anew, so that nothing of it stays that the decoder passes over."""
+    def walked(self, data: bytes, where: tuple[Place, str, Path]) -> bytes:
+        """One leaf after the deep walk: written anew, so nothing of it stays that the decoder passes over."""
         place, name, path = where
+        value = msgspec.json.decode(data)
         walk = Walk(self.notes.meta, self.notes.found)
-        fresh = walk.value(value, place.key(name, KIND_OF[type(value)], value), path)
-        return {0: (len(data), msgspec.json.encode(fresh))}
+        return msgspec.json.encode(walk.value(value, place.key(name, KIND_OF[type(value)], value), path))
 
     def replace(self, raw: msgspec.Raw, patches: Patches) -> None:
         """Take over the patches of a raw part of the payload."""
-        at = offset_in(self.payload, raw)
+        self.base = self.base or address_of(self.payload)
+        at = offset_in(self.payload, raw, self.base)
         self.patches += [(at + start, at + end, fresh) for start, (end, fresh) in patches.items()]
 
     def done(self) -> bytes:
@@ -166,15 +170,6 @@ class _Work:
             end = self.payload.rindex(b"}")
             self.patches.append((end, end, b',"_meta":' + meta))
         return _spliced(self.payload, {start: (end, fresh) for start, end, fresh in self.patches})
-
-
-def _by_leaf(starts: list[int], hits: list[int]) -> dict[int, list[int]]:
-    """The hits by the number of their leaf, counted from where the leaf starts."""
-    found: dict[int, list[int]] = {}
-    for hit in hits:
-        number = bisect_right(starts, hit) - 1
-        found.setdefault(number, []).append(hit - starts[number])
-    return found
 
 
 def _spliced(data: bytes, patches: Patches) -> bytes:

@@ -28,7 +28,8 @@ _release.argtypes = (ctypes.c_void_p,)
 _release.restype = None
 
 
-def _address(owner: Any) -> int:
+def address_of(owner: Any) -> int:
+    """Where the bytes of an object lie in memory, as long as it lives."""
     view = _View()
     at = ctypes.addressof(view)
     _get(owner, at, _ADDRESS_ONLY)
@@ -37,9 +38,12 @@ def _address(owner: Any) -> int:
     return address
 
 
-def offset_in(payload: bytes, part: Any) -> int:
-    """Where `part`, a Raw decoded from `payload`, begins in it. Raises RuntimeError when it is no view of it."""
-    at = _address(part) - _address(payload)
+def offset_in(payload: bytes, part: Any, base: int) -> int:
+    """Where `part`, a Raw decoded from `payload` (which lies at `base`), begins in it.
+
+    Raises RuntimeError when it is no view of it.
+    """
+    at = address_of(part) - base
     if not 0 <= at <= len(payload) or not payload.startswith(bytes(part), at):
         raise RuntimeError("msgspec.Raw is no view of the bytes that it was decoded from")
     return at

@@ -76,15 +76,24 @@ class Place:
 
     def key(self, key: str, kind: str, value: Any = None) -> "Place":
         """The place under a key, for a value of that kind."""
-        found = self.kids.get((key, kind))
-        if found is not None and found.node.by_type is None:
-            return found
+        if self.node.typed_fields:
+            return self._typed(key, kind, value)
+        return self.kids.get((key, kind)) or self._below(key, kind, self.node.field(key), key)
+
+    def _typed(self, key: str, kind: str, value: Any) -> "Place":
+        """The place of a value whose own `type` says what it is; the key does when it has none."""
         node = self.node.field(key)
         if node.by_type is None:
-            return found or self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+            return self.kids.get((key, kind)) or self._below(key, kind, node, key)
         named = value.get("type") if isinstance(value, dict) else None
-        node = node.by_type.get(named if isinstance(named, str) and named else key, Node(node.pii))
-        return self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+        if not isinstance(named, str) or not named:
+            named = key
+        known = named if named in node.by_type else ""
+        name = f"{known}:{key}"  # the same key may hold another type in the next event
+        return self.kids.get((name, kind)) or self._below(name, kind, node.by_type.get(known, Node(node.pii)), key)
+
+    def _below(self, name: str, kind: str, node: Node, key: str) -> "Place":
+        return self._grow((name, kind), node, Level(key, None, _types(node, kind)), kind)
 
     def item(self, number: int, kind: str) -> "Place":
         """The place of a list element."""

@@ -14,7 +14,7 @@ import re2
 from collector.scrub.patterns import COOKIE_NAMES, IBAN_COUNTRIES, SENSITIVE_WORDS, options
 from collector.scrub.rules import FILTERED
 from collector.scrub.settings import ScrubSettings
-from collector.scrub.skeleton import KEYS
+from collector.scrub.skeleton import HIDDEN_KEYS, sensitive_words
 
 _OUTSIDE_STRINGS = re.compile(r"[-+.0-9eEtrufalsn]*")
 
@@ -31,6 +31,7 @@ def _unlike(text: str) -> str:
 # Escapes that another writer could use for a letter, a digit or a mark of punctuation, and NUL.
 _HIDING_ESCAPES = r"(?i:\\(?:/|u(?:0000|[1-9a-f]|0[1-9a-f]|00[2-9a-f])))"
 _GAP = r"(?:[- ]|\\[nrtf])?"
+_END = "[^0-9A-Za-z_]"  # of a word; behind a text there is always a quote
 _REST = r'(?:[^"\\]|\\.)*"\s*'  # the rest of a string token and what follows
 _UNFILTERED = rf"(?-i:\[|\{{|[-0-9]|\"(?:[^\"\[]|\[{_unlike(FILTERED[1:] + chr(34))}))"
 _AS_KEY = rf"{_REST}(?:,|:\s*{_UNFILTERED})"  # the key of a value, or the first element of a pair
@@ -39,10 +40,10 @@ _AS_ANY = rf"{_REST}(?:[,}}\]]|:\s*{_UNFILTERED})"  # the same, or a value
 
 def can_scan(settings: ScrubSettings) -> bool:
     """Whether default scrubbing with these settings has a fast form."""
-    words = _words(settings)
+    words = sensitive_words(settings)
     plain = all(word.isascii() and word.isprintable() and not set('"\\') & set(word) for word in words)
     odd = any(_OUTSIDE_STRINGS.fullmatch(word) for word in words)
-    structural = any(word.lower() in name for word in words for name in KEYS)
+    structural = any(word in name for word in words for name in HIDDEN_KEYS)
     return plain and not odd and not structural and not settings.applications
 
 
@@ -52,10 +53,6 @@ def scanner(settings: ScrubSettings) -> Any:
     made.never_capture = True
     made.max_mem = 64 << 20
     return re2.compile("|".join(f"(?:{one})" for one in _triggers(settings)).encode(), made)
-
-
-def _words(settings: ScrubSettings) -> list[str]:
-    return [word.strip() for word in settings.sensitive_fields if word.strip()] if settings.scrub_data else []
 
 
 def _triggers(settings: ScrubSettings) -> list[str]:
@@ -68,8 +65,8 @@ def _triggers(settings: ScrubSettings) -> list[str]:
             r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?i:fe80:%|(?:[0-9a-f]{1,4}:){6})",
             r'(?i:(?:remote_addr|ip_address|client_ip|user\.ip|client\.address)"\s*(?:,|:\s*["0-9\[{-]))',
         ]
-    if _words(settings):
-        found.append(f"(?i:(?:{'|'.join(re.escape(word) for word in _words(settings))}){_AS_ANY})")
+    if sensitive_words(settings):
+        found.append(f"(?i:(?:{'|'.join(re.escape(word) for word in sensitive_words(settings))}){_AS_ANY})")
     return found
 
 
@@ -83,14 +80,13 @@ def _default_triggers() -> list[str]:
         rf'(?i:token(?:{_AS_KEY}|(?:[^\s"\\]|\\.)*[:=]))',
         f'(?i:(?:otp|two[-_]factor)"\\s*(?:[,}}\\]]|:\\s*{_UNFILTERED}))',
         r"(?i:bearer(?: |\\[nrtf]))",
-        rf"(?:3[47]\d|4\d{{3}}|5[1-5]\d\d|65\d\d|6011)(?:{_GAP}\d){{12}}",
+        rf"(?:3[47]\d|4\d{{3}}|5[1-5]\d\d|65\d\d|6011)(?:{_GAP}\d){{12}}{_END}",
         rf"(?:{IBAN_COUNTRIES})\d\d[a-zA-Z0-9]{{11}}",
         r"-----BEGIN",
         r"//[a-zA-Z0-9%_.-]+:[a-zA-Z0-9%_.-]+@",
-        r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
+        rf"[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_END}",
         rf'(?i:(?:{names}|header\.cookie)"\s*(?:,|:\s*{_UNFILTERED}))',
         r'(?i:(?:gen_ai|mcp)\.[a-z_.]+"\s*:)',
-        r'(?i:api_target"\s*:\s*"graphql)',
     ]
 
 

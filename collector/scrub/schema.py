@@ -12,9 +12,12 @@ class Node:
     """One field of the schema. `pairs`: a list of [key, value] that selectors see as an object.
 
     `path_text`: a file path whose last part stays. `attributes`: {key: {"value": ...}} seen as {key: value}.
+    `by_type`: what the field is, by its own key "type"; `typed_fields`: whether that is so for a field of this one.
     """
 
-    __slots__ = ("attributes", "by_type", "fields", "item", "other", "pairs", "path_text", "pii", "types")
+    __slots__ = (
+        "attributes", "by_type", "fields", "item", "other", "pairs", "path_text", "pii", "typed_fields", "types",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Node:
         self.types = frozenset(types.split())
         self.pairs = self.path_text = self.attributes = False
         self.by_type: dict[str, Node] | None = None
+        self.typed_fields = any(field.by_type for field in (self.other, *self.fields.values()) if field is not self)
 
     def _inherited(self) -> "Node":
         return FREE.get(self.pii, self)

@@ -4,6 +4,7 @@ Everything else (source lines, file names, modules, ids) is skipped without bein
 names are those of schema.py whose fields or whose children say YES.
 """
 
+from bisect import bisect_right
 from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 from collector.scrub.places import ARRAY, OBJECT, Place
 from collector.scrub.schema import EVENT
 from collector.scrub.settings import ScrubSettings
+from collector.scrub.spans import Fallback
 
 NOTHING = msgspec.Raw()
 
@@ -51,7 +53,23 @@ class Span(msgspec.Struct, gc=False):
     sentry_tags: msgspec.Raw = NOTHING
 
 
+class Request(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    url: msgspec.Raw = NOTHING
+    method: msgspec.Raw = NOTHING
+    protocol: msgspec.Raw = NOTHING
+    data: msgspec.Raw = NOTHING
+    query_string: msgspec.Raw = NOTHING
+    fragment: msgspec.Raw = NOTHING
+    cookies: msgspec.Raw = NOTHING
+    headers: msgspec.Raw = NOTHING
+    body_size: msgspec.Raw = NOTHING
+    env: msgspec.Raw = NOTHING
+    inferred_content_type: msgspec.Raw = NOTHING
+    api_target: msgspec.Raw = NOTHING
+
+
 _TYPED: dict[str, Any] = {
+    "request": Request | None,
     "exception": Exceptions | None,
     "threads": Threads | None,
     "stacktrace": Stacktrace | None,
@@ -66,16 +84,34 @@ _Event = msgspec.defstruct(
     gc=False,
 )
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Event)
-_TOP = ("message", "logentry", "server_name", "user", "request", "contexts", "breadcrumbs", "extra", "csp", "hpkp",
+_TOP = ("message", "logentry", "server_name", "user", "contexts", "breadcrumbs", "extra", "csp", "hpkp",
         "expectct", "expectstaple")  # fmt: skip
 _NO_ERRORS = (b"", b"null", b"[]")
-KEYS = frozenset((*_TOP, "tags", "sdk", "vars", "mechanism", "value", "data", "sentry_tags"))  # of leaves
+_OF_REQUEST = ("data", "query_string", "fragment", "cookies", "headers", "env")
+_request_leaves = attrgetter(*_OF_REQUEST)
+_PAIR_FIELDS = tuple(_OF_REQUEST.index(name) for name in ("query_string", "cookies", "headers"))
+_decode_pairs = msgspec.json.Decoder(list[tuple[str, str | None]]).decode
+_VARS = ("vars",)
+_MARK = b"\x01"  # no JSON holds it as such
+SEPARATOR = b"," + _MARK  # a value is followed by a comma, as the pattern expects
+_HOLDER = "holder"
+# Keys of leaves that are only looked at under another name: a word in them sends events to the deep walk.
+HIDDEN_KEYS = frozenset(("vars", "data", "tags", "sentry_tags"))
 
 PathPart = str | int
 
 
+def sensitive_words(settings: ScrubSettings) -> list[str]:
+    """The additional words that make a key sensitive, in lower case."""
+    words = settings.sensitive_fields if settings.scrub_data else ()
+    return [word.strip().lower() for word in words if word.strip()]
+
+
 class Selection:
-    """Which leaves of an event the default scrubbing may change, given the settings."""
+    """Which leaves of an event the default scrubbing may change, given the settings.
+
+    `always`: names of leaves that are looked at in any case, because the name itself is sensitive.
+    """
 
     def __init__(self, settings: ScrubSettings) -> None:
         strict = settings.preset == "strict" and settings.scrub_data and settings.scrub_defaults
@@ -85,6 +121,9 @@ class Selection:
         if settings.scrub_ip_addresses:
             self.of_span = (*self.of_span, "sentry_tags")
         self.top_of = attrgetter(*self.top)
+        words = sensitive_words(settings)
+        self.always = frozenset(name for name in (*self.top, *_OF_REQUEST) if any(word in name for word in words))
+        self.graphql = settings.scrub_data and settings.scrub_defaults
 
 
 class Leaves:
@@ -100,6 +139,9 @@ class Leaves:
         self._selection = selection
         self.raws: list[msgspec.Raw] = list(selection.top_of(event))
         self._runs: list[tuple[int, tuple[PathPart, ...], tuple[str, ...]]] = []
+        if event.request is not None:
+            self._runs.append((len(self.raws), ("request",), _OF_REQUEST))
+            self.raws += _request_leaves(event.request)
         if event.exception is not None:
             values = event.exception.values or ()
             self._each(values, selection.of_exception, ("exception", "values"))
@@ -109,7 +151,7 @@ class Leaves:
             for index, one in enumerate(event.threads.values or ()):
                 self._stacks(one, ("threads", "values", index))
         if event.stacktrace is not None:
-            self._each(event.stacktrace.frames or (), ("vars",), ("stacktrace", "frames"))
+            self._frames(event.stacktrace, ("stacktrace", "frames"))
         if event.spans:
             self._each(event.spans, selection.of_span, ("spans",))
 
@@ -117,16 +159,17 @@ class Leaves:
         if holder is None:
             return
         if holder.stacktrace is not None:
-            self._each(holder.stacktrace.frames or (), ("vars",), (*path, "stacktrace", "frames"))
+            self._frames(holder.stacktrace, (*path, "stacktrace", "frames"))
         if holder.raw_stacktrace is not None:
-            self._each(holder.raw_stacktrace.frames or (), ("vars",), (*path, "raw_stacktrace", "frames"))
+            self._frames(holder.raw_stacktrace, (*path, "raw_stacktrace", "frames"))
+
+    def _frames(self, stack: Stacktrace, path: tuple[PathPart, ...]) -> None:
+        self._runs.append((len(self.raws), path, _VARS))
+        self.raws += [NOTHING if frame is None else frame.vars for frame in stack.frames or ()]
 
     def _each(self, parts: Any, names: tuple[str, ...], path: tuple[PathPart, ...]) -> None:
         """The fields of these names of every element of the list at `path`."""
         self._runs.append((len(self.raws), path, names))
-        if names == ("vars",):
-            self.raws += [NOTHING if part is None else part.vars for part in parts]
-            return
         for part in parts:
             self.raws += [NOTHING if part is None else getattr(part, name) for name in names]
 
@@ -135,13 +178,52 @@ class Leaves:
         """Whether there may be original values of invalid fields, in `errors` or in `_meta`."""
         return bytes(self.event.errors) not in _NO_ERRORS or b'"val"' in bytes(self.event._meta)
 
-    def number_of(self, name: str) -> int:
-        """The number of the leaf that is a field of the event itself."""
-        return self._selection.top.index(name)
+    @property
+    def named(self) -> list[int]:
+        """The leaves whose own names are sensitive."""
+        always = self._selection.always
+        numbers = [number for number, name in enumerate(self._selection.top) if name in always]
+        if self.event.request is not None:
+            first = len(self._selection.top)
+            numbers += [first + index for index, name in enumerate(_OF_REQUEST) if name in always]
+        return [number for number in numbers if bytes(self.raws[number])]
 
-    def starts(self) -> list[int]:
-        """Where each leaf begins when they are joined with one byte between them."""
-        return list(accumulate([len(bytes(raw)) + 1 for raw in self.raws], initial=0))
+    @property
+    def graphql(self) -> tuple[int, int] | None:
+        """The leaves with the request's body and the contexts, when it is a GraphQL request and has a body."""
+        request = self.event.request
+        if request is None or not self._selection.graphql or not bytes(request.api_target) or not bytes(request.data):
+            return None
+        return len(self._selection.top) + _OF_REQUEST.index("data"), self._selection.top.index("contexts")
+
+    def joined(self) -> bytes:
+        """All leaves, SEPARATOR between them: what is scanned.
+
+        In a list of pairs the comma behind a key is written as a colon, so that the pattern sees what is filtered.
+        """
+        raws: list[Any] = self.raws
+        request = self.event.request
+        if request is not None:
+            raws = raws.copy()
+            first = len(self._selection.top)
+            for field in _PAIR_FIELDS:
+                data = bytes(raws[first + field])
+                if data:
+                    raws[first + field] = _with_colons(data)
+        return SEPARATOR.join(raws)
+
+    def by_number(self, joined: bytes, hits: list[int]) -> dict[int, list[int]]:
+        """Hits in the joined leaves by the number of the leaf, counted from where it begins. Raises Fallback."""
+        parts = joined.split(_MARK)
+        if len(parts) != len(self.raws):
+            raise Fallback  # not JSON
+        ends = list(accumulate([len(part) + 1 for part in parts]))
+        found: dict[int, list[int]] = {}
+        for hit in hits:
+            number = bisect_right(ends, hit)
+            inside = hit - ends[number - 1] if number else hit
+            found.setdefault(number, []).append(inside)
+        return found
 
     def where(self, number: int, root: Place) -> tuple[Place, str, tuple[str, ...]]:
         """Of a leaf: the place of what holds it, its key there, and its path."""
@@ -150,9 +232,30 @@ class Leaves:
             return root, name, (name,)
         first, path, names = next(run for run in reversed(self._runs) if run[0] <= number)
         index, field = divmod(number - first, len(names))
-        steps = (*path, index, names[field])
-        place = root
-        for step, below in pairwise(steps):
-            kind = ARRAY if isinstance(below, int) else OBJECT
-            place = place.item(step, kind) if isinstance(step, int) else place.key(step, kind)
-        return place, names[field], tuple(map(str, steps))
+        name = names[field]
+        shape = f"{path[0]}.{path[-2]}" if len(path) > 1 else str(path[0])
+        place = root.kids.get((shape, _HOLDER)) or _holder(shape, path, root)
+        if names is _OF_REQUEST:
+            return place, name, ("request", name)
+        return place, name, (*map(str, path), str(index), name)
+
+
+def _holder(shape: str, path: tuple[PathPart, ...], root: Place) -> Place:
+    """The place of what holds the leaves at a path; list elements share theirs."""
+    place = root
+    for step, below in pairwise((*path, "" if path == ("request",) else 0)):
+        kind = ARRAY if isinstance(below, int) else OBJECT
+        place = place.item(step, kind) if isinstance(step, int) else place.key(step, kind)
+    if path != ("request",):
+        place = place.item(0, OBJECT)
+    root.kids[shape, _HOLDER] = place
+    return place
+
+
+def _with_colons(data: bytes) -> bytes:
+    """A list of pairs of texts with colons in them, at the same length; anything else as it is."""
+    try:
+        _decode_pairs(data)
+    except msgspec.MsgspecError:
+        return data
+    return data.replace(b'","', b'":"')

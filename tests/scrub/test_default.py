@@ -204,6 +204,13 @@ def test_known_contexts_stay_and_custom_ones_are_scrubbed() -> None:
     assert after == {**contexts, "mine": {"note": "[Filtered]"}, "secret": None}
 
 
+def test_a_context_is_judged_by_its_own_type_whatever_earlier_events_said_of_its_name() -> None:
+    scrubber = Scrubber(ScrubSettings())
+    known, custom = {"type": "os", "note": "secret"}, {"note": "secret"}
+    for context, note in ((known, "secret"), (custom, "[Filtered]"), (known, "secret")):
+        assert scrubbed({"contexts": {"mine": dict(context)}}, scrubber)["contexts"]["mine"]["note"] == note
+
+
 def test_prompts_keep_their_words_and_token_counts_stay() -> None:
     data = {"gen_ai.prompt": "my password, bob@example.com", "gen_ai.usage.input_tokens": 12}
     assert scrubbed({"spans": [{"data": data}]})["spans"][0]["data"] == {
@@ -220,6 +227,32 @@ def test_graphql_variables_and_what_the_answer_repeats_of_them_are_blanked() -> 
     after = scrubbed(event)
     assert after["request"]["data"]["variables"] == {"name": "[Filtered]"}
     assert after["contexts"]["response"]["data"] == {"data": {"user": {"name": "[Filtered]", "age": 3}}}
+
+
+def test_a_graphql_request_without_variables_loses_the_answer() -> None:
+    event = {
+        "request": {"api_target": "graphql", "data": {"query": "q"}},
+        "contexts": {"response": {"type": "response", "data": {"data": {"user": {"name": "bob"}}}}},
+    }
+    assert scrubbed(event)["contexts"]["response"]["data"] == {}
+    assert scrubbed({"request": {"api_target": "rest", "data": {"variables": {"a": "b"}}}}) == {
+        "request": {"api_target": "rest", "data": {"variables": {"a": "b"}}}
+    }
+
+
+@pytest.mark.parametrize("word", ["cookie", "server", "data", "vars", "user", "extra", "crumb"])
+def test_words_may_name_any_field_of_an_event(word: str) -> None:
+    scrubber = Scrubber(ScrubSettings(sensitive_fields=[word]))
+    event = {
+        "server_name": "web-1",
+        "user": {"id": "7", "data": {"a": "b"}},
+        "request": {"cookies": [["lang", "en"]], "data": {"a": 1}, "headers": [["Host", "x"]]},
+        "extra": {"a": "b"},
+        "exception": {"values": [{"type": "E", "stacktrace": {"frames": [{"vars": {"a": "b"}}]}}]},
+        "breadcrumbs": {"values": [{"message": "m", "data": {"a": "b"}}]},
+    }
+    payload = json.dumps(event).encode()
+    assert json.loads(scrubber.event(payload)) == json.loads(scrubber.walked(payload, "event"))
 
 
 F = "[Filtered]"

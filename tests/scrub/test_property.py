@@ -83,12 +83,15 @@ rest = st.fixed_dictionaries(
         "threads": st.fixed_dictionaries(
             {"values": st.lists(st.fixed_dictionaries({"stacktrace": st.fixed_dictionaries({"frames": frames})}))}
         ),
-        "unknown": values,
-        "auth_unknown": values,
         "csp": objects,
         "type": st.just("transaction"),
+        "server_name": texts,
+        "_meta": st.just({"extra": {"password": {"": {"rem": [["!config", "s"]]}}}, "user": {"": {"len": 3}}}),
+        "_dsc": objects,
+        "errors": st.just([{"type": "invalid_data", "name": "tags.token", "value": "Bearer abc"}]),
     },
 )
+unknown = st.dictionaries(st.sampled_from(("unknown", "auth_unknown")), values, max_size=1)
 EXAMPLES = int(os.environ.get("COLLECTOR_EXAMPLES", "60"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -100,7 +103,7 @@ def encoded(event: dict[str, Any], ascii_only: bool, spaced: bool, slashes: bool
 
 
 SENTRY = Scrubber(ScrubSettings())
-WORDED = Scrubber(ScrubSettings(sensitive_fields=["safe", "header", "x-y"]))
+WORDED = Scrubber(ScrubSettings(sensitive_fields=["safe", "header", "x-y"], scrub_ip_addresses=True))
 STRICT = Scrubber(ScrubSettings(preset="strict", scrub_ip_addresses=True, safe_fields=["extra.safe", "data.**"]))
 
 
@@ -128,6 +131,13 @@ def test_more_sensitive_words_agree_with_a_plain_walk(event: Any, spaced: bool) 
 @given(events, rest, st.booleans(), st.sampled_from((SENTRY, WORDED, STRICT)))
 def test_bytes_and_our_own_walk_agree_with_remarks(event: Any, more: Any, spaced: bool, scrubber: Scrubber) -> None:
     payload = encoded({**event, **more}, False, spaced, False)
+    assert json.loads(scrubber.event(payload)) == walked(scrubber, payload)
+
+
+@relaxed
+@given(events, unknown, st.sampled_from((SENTRY, WORDED, STRICT)))
+def test_fields_that_no_event_has_are_walked_too(event: Any, more: Any, scrubber: Scrubber) -> None:
+    payload = encoded({**event, **more}, False, False, False)
     assert json.loads(scrubber.event(payload)) == walked(scrubber, payload)
 
 
