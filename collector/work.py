@@ -274,7 +274,8 @@ class Shift:
         # A commit costs about the same for 1 and for 50 records, so a small batch waits a moment for company.
         if records and len(records) < process.batch_records // 4 and not self.stop.is_set():
             self.stop.wait(process.batch_linger)
-            records += self.reader.read(process.batch_records - len(records), MAX_BATCH_BYTES)
+            with contextlib.suppress(Unavailable):  # the reader is past the first records: they must not be forgotten
+                records += self.reader.read(process.batch_records - len(records), MAX_BATCH_BYTES)
         return records
 
     def one(self, record: SpoolRecord) -> Digested:
