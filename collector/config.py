@@ -263,6 +263,14 @@ def _check_upstream(config: Config) -> Iterator[str]:
         yield from _mistake_of("", partial(parse_hub, config.upstream))
 
 
+def _check_sync(config: Config) -> Iterator[str]:
+    upstream = config.upstream
+    if upstream.api_token.reveal() and not upstream.dsn.reveal():
+        yield "upstream.api_token: issues are found by what upstream.dsn was sent, and there is no DSN"
+    if upstream.api_url and not re.match(r"https?://[^/]", upstream.api_url):
+        yield f"upstream.api_url: {upstream.api_url!r} should be an address such as https://sentry.example.com"
+
+
 def _mistake_of(place: str, build: Callable[[], object]) -> Iterator[str]:
     try:
         build()
@@ -272,7 +280,7 @@ def _mistake_of(place: str, build: Callable[[], object]) -> Iterator[str]:
         yield f"{place}: {error}"
 
 
-CHECKS: list[Check] = [_check_listen, _check_rules, _check_upstream]
+CHECKS: list[Check] = [_check_listen, _check_rules, _check_upstream, _check_sync]
 
 
 def example() -> str:

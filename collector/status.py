@@ -73,7 +73,7 @@ def _outbox(forward: dict[str, Any] | None) -> dict[str, Any]:
     return {**forward["outbox"], "state": forward["state"], "sent": sent, "last_error": forward["last_error"]}
 
 
-NO_BATCH = {"batches": 0, "entries": 0, "occurrences": 0, "repeated": 0, "last_batch_at": None, "projects": {}}
+NO_BATCH: dict[str, Any] = {"batches": 0, "entries": 0, "occurrences": 0, "repeated": 0, "last_batch_at": None, "projects": {}}
 
 
 def _hub(facts: Facts) -> dict[str, Any] | None:
@@ -113,6 +113,9 @@ def _problems(facts: Facts) -> Iterator[str]:
     forward = facts.beat.get("forward")
     if forward and forward["last_error"]:
         yield f"upstream: {forward['last_error']}"
+    sync = facts.beat.get("sync")
+    if sync and sync["last_error"]:
+        yield f"statuses: {sync['last_error']}"
     for name, edge in (facts.edges or {}).items():
         if edge["last_error"]:
             yield f"edge {name}: {edge['last_error']}"
@@ -149,6 +152,7 @@ def compose(facts: Facts) -> dict[str, Any]:
         "outbox": _outbox(beat.get("forward")),
         "forward": beat.get("forward"),
         "hub": _hub(facts),
+        "sync": beat.get("sync"),
         "quarantine": beat.get("quarantine") or {"files": 0, "bytes": 0},
         "status": {"answers": facts.answers},
         "recent_issues": beat.get("recent_issues") or [],

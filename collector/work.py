@@ -14,10 +14,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from collector.config import Config, ProjectConfig
@@ -26,6 +27,7 @@ from collector.digest.project import ProjectRules
 from collector.errors import Damaged, Unavailable
 from collector.forward.room import Forward
 from collector.forward.sender import World
+from collector.forward.sync import Sync, Wanted
 from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
@@ -33,11 +35,13 @@ from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor, calm_collector
 from collector.machine.net import Answer, HttpNet, Net, Request, jitter
 from collector.model.event import Digested
+from collector.model.settings import Size
 from collector.model.outcome import DAMAGED, Outcome
 from collector.protocol.ratelimits import RateLimit, limits_of_answer
 from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.store.buckets import IssueRate, StoredProject
 from collector.store.regroup import answer as regroup
+from collector.store.statuses import UPSTREAM
 from collector.store.store import Store
 
 MAX_BATCH_BYTES = 8 * 2**20
@@ -47,6 +51,7 @@ HURRY_EVERY_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 LOCK_PATIENCE_SECONDS = 60.0
 RECENT_ISSUES = 20
+MAX_API_ANSWER_BYTES = Size("8 MiB")  # an event that is looked up comes along whole
 
 log = structlog.get_logger("work")
 Job = Callable[["Shift"], None]
@@ -92,15 +97,30 @@ class Work:
         self.supervisor = Supervisor(clock, on_fatal=lambda name: self.leave())
         self.document: dict[str, Any] = {}
         self.forward = self._forward()
+        self.sync = self._sync()
 
     def _forward(self) -> Forward | None:
         upstream = self.config.upstream
-        if not upstream.dsn.reveal():
+        if not upstream.dsn.reveal() and not upstream.hub:
             return None
         modes = {project.id: project.forward.mode for project in self.config.project}
         whole = [number for number, mode in modes.items() if (upstream.mode if mode == "inherit" else mode) == "events"]
-        net = ListeningNet(HttpNet(upstream.net()), lambda told: self.tell_limits(whole, told))
+        net: Net = HttpNet(upstream.net())
+        if not upstream.hub:  # a hub takes everything in the end; what it cannot take now waits in the outbox
+            net = ListeningNet(net, lambda told: self.tell_limits(whole, told))
         return Forward(upstream, modes, World(self.clock, net, jitter))
+
+    def _sync(self) -> Sync | None:
+        upstream = self.config.upstream
+        if not upstream.api_token.reveal():
+            return None
+        net = HttpNet(msgspec.structs.replace(upstream.net(), max_answer_bytes=MAX_API_ANSWER_BYTES), connections=1)
+        return Sync(upstream, World(self.clock, net, jitter), self.take_over)
+
+    def take_over(self, wanted: Sequence[Wanted]) -> None:
+        """Statuses that upstream has, for the digest thread."""
+        self.jobs.put(lambda shift: shift.take_over(wanted))
+        self.wake.set()
 
     def tell_limits(self, project_ids: list[int], told: list[RateLimit]) -> None:
         """What the upstream refuses need not come in, where all that comes in is sent on."""
@@ -150,7 +170,8 @@ class Work:
         """What the front adds to its own status."""
         loops = self.supervisor.health()
         loops.pop("link", None)  # blocked in a read by design; the heartbeat loop proves the link
-        return {**self.document, "loops": loops, "forward": self.forward.status() if self.forward else None}
+        return {**self.document, "loops": loops, "forward": self.forward.status() if self.forward else None,
+                "sync": self.sync.status() if self.sync else None}  # fmt: skip
 
     def digest(self, beat: Beat, stop: threading.Event) -> None:
         """Open everything, then batch after batch until asked to stop."""
@@ -161,6 +182,11 @@ class Work:
         """The sender's loop; it starts once the store has made state.sqlite and ends after the last commit."""
         assert self.forward is not None
         self.forward.run(self.folder / "state.sqlite", beat, self.digested)
+
+    def keep_statuses(self, beat: Beat, stop: threading.Event) -> None:
+        """The loop that compares statuses with upstream's."""
+        assert self.sync is not None
+        self.sync.run(self.folder / "state.sqlite", beat, stop)
 
 
 class Shift:
@@ -221,6 +247,8 @@ class Shift:
         self.work.link.send("beat", self.work.status())
         if self.work.forward is not None and "forward" not in self.work.supervisor.health():
             self.work.supervisor.start(Loop("forward", self.work.send))
+        if self.work.sync is not None and "sync" not in self.work.supervisor.health():
+            self.work.supervisor.start(Loop("sync", self.work.keep_statuses))
         while not self.stop.is_set():
             self.beat()
             self.work.wake.clear()
@@ -322,6 +350,13 @@ class Shift:
             self.work.link.send("failed", f"unknown question {kind!r}", call)
 
         return False
+    def take_over(self, wanted: Sequence[Wanted]) -> None:
+        """Statuses that upstream has; an issue that was changed here in the meantime is looked at again next time."""
+        known = {row["id"]: row["status"] for row in self.store.reads.ask_state("SELECT id, status FROM issues", {})}
+        changes = [(one.issue_id, one.status) for one in wanted if known.get(one.issue_id) == one.seen]
+        if changes:
+            self.store.set_statuses(changes, UPSTREAM)
+
     def _answer_now(self, how: Callable[["Shift", Any], Any], call: int, body: Any) -> None:
         try:
             self.work.link.send("answer", how(self, body), call)

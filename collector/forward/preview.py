@@ -5,6 +5,8 @@ from typing import Any
 
 from collector.errors import Damaged
 from collector.forward.event import utc
+from collector.forward.hub_packing import REPORTS, TARGET
+from collector.forward.hub_sender import fields_of, is_batch
 from collector.forward.items import QUEUES
 from collector.forward.parcel import unpack
 from collector.forward.users import distinct
@@ -19,7 +21,8 @@ def preview(state_path: Path, window_seconds: float, now: float) -> dict[str, li
     become a summary. Raises Unavailable when state.sqlite cannot be read."""
     outbox = Outbox.open(state_path)
     try:
-        entries = [_shown(entry) for name in QUEUES for entry in outbox.next_batch(name, now, MAX_SHOWN)]
+        names = (*QUEUES, *(TARGET + name for name in (*QUEUES, REPORTS)))
+        entries = [_shown(entry) for name in names for entry in outbox.next_batch(name, now, MAX_SHOWN)]
         with outbox.read() as cursor:
             ended = windows.due_windows(cursor, now - window_seconds, now + window_seconds, MAX_SHOWN)
             lines = [windows.issue_line(cursor, window.issue_id) for window in ended]
@@ -49,6 +52,8 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "waiting_since": utc(entry.created_at),
     }
     try:
+        if is_batch(entry.key):
+            return {**dict(fields_of(entry)), **facts}
         parcel = unpack(entry.body)
     except Damaged:
         return {"kind": "damaged", **facts}

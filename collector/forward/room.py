@@ -4,11 +4,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from collector.errors import Unavailable
 from collector.forward.bounds import Bounds
+from collector.forward.hub_sender import HubSender
+from collector.forward.hub_target import parse_hub
 from collector.forward.items import Items
+from collector.forward.limits import Limits
+from collector.forward.pace import Pace
 from collector.forward.rollup import Rollup
 from collector.forward.sender import IDLE_SECONDS, Sender, World
 from collector.forward.settings import UpstreamSettings
@@ -21,6 +25,17 @@ SLICE_SECONDS = 0.25  # how soon the loop sees that it should stop
 BROKEN_SECONDS = 5.0  # pause after state.sqlite could not be used
 
 
+class Sending(Protocol):
+    """What sends: to a Sentry or to a hub."""
+
+    limits: Limits
+    pace: Pace
+
+    def step(self, beat: Callable[[], None]) -> float:
+        """Close, bound, send. Returns the seconds until there may be something to do. Raises Unavailable."""
+        ...
+
+
 class Forward:
     """Roll-up, outbox and sender of one upstream. Raises ConfigError for an unusable DSN.
 
@@ -31,13 +46,14 @@ class Forward:
         self._settings = settings
         self._modes = dict(modes)
         self._world = world
-        self._target = parse_dsn(settings.dsn.reveal())
+        self._hub = parse_hub(settings) if settings.hub else None
+        self._target = None if self._hub else parse_dsn(settings.dsn.reveal())
         self._bounds = Bounds(settings)
         self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, world.clock.now)
         self._items = Items(self.mode_of, self._bounds)
         self._wake = threading.Event()
         self._urgent = False
-        self._sender: Sender | None = None
+        self._sender: Sending | None = None
         self._trouble = ""
         self._counted: dict[str, Any] = {}
         self._counted_at = float("-inf")
@@ -63,9 +79,14 @@ class Forward:
         """Look again now."""
         self._wake.set()
 
-    def open_sender(self, outbox: Outbox) -> Sender:
+    def open_sender(self, outbox: Outbox) -> "Sending":
         """The sender on its own connection; `run` does this, tests step it by hand. Raises Unavailable."""
-        self._sender = Sender(self._settings, self._target, self._world, outbox, self._rollup, self._bounds)
+        if self._target is not None:
+            self._sender = Sender(self._settings, self._target, self._world, outbox, self._rollup, self._bounds)
+        elif self._hub is not None:
+            self._sender = HubSender(self._settings, self._hub, self._world, outbox, self._rollup.close, self._bounds)
+            self._sender.home = min(self._modes, default=1)
+        assert self._sender is not None
         return self._sender
 
     def hurry(self) -> None:
@@ -153,7 +174,7 @@ class Forward:
         limits = sender.limits.active(now) if sender else {}
         age = None if oldest_at is None else max(0.0, round(self._world.clock.now() - oldest_at, 3))
         return {
-            "upstream": self._target.where,
+            "upstream": self._where,
             "state": self._state(sender, now, bool(limits)),
             "last_error": self._trouble or (sender.pace.last_error if sender else ""),
             "failures": sender.pace.failures if sender else 0,
@@ -167,7 +188,12 @@ class Forward:
             "totals": self._counted.get("totals", {}),
         }
 
-    def _state(self, sender: Sender | None, now: float, limited: bool) -> str:
+    @property
+    def _where(self) -> str:
+        target = self._target or self._hub
+        return target.where if target else ""
+
+    def _state(self, sender: "Sending | None", now: float, limited: bool) -> str:
         if self._trouble:
             return "broken"
         if sender is None:

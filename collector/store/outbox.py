@@ -77,10 +77,15 @@ class Outbox:
         return _inode(self._path) != self._inode
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Cursor]:
-        """One write transaction; rolled back when the block raises. Raises Unavailable for disk and lock errors."""
+    def transaction(self, synced: bool = False) -> Iterator[sqlite3.Cursor]:
+        """One write transaction; rolled back when the block raises. Raises Unavailable for disk and lock errors.
+
+        synced: it outlives a power loss, not only the end of the process.
+        """
         cursor = self._connection.cursor()
         try:
+            if synced:
+                cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             cursor.execute("COMMIT")
@@ -91,6 +96,8 @@ class Outbox:
                 raise Unavailable(f"state.sqlite: {error}") from error
             raise
         finally:
+            if synced:
+                cursor.execute("PRAGMA synchronous=NORMAL")
             cursor.close()
 
     @contextmanager
