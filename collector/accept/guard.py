@@ -1,5 +1,8 @@
 """Guarded: uvicorn's httptools protocol with what it lacks: deadlines, a header cap, connection caps, a bounded drain.
 
+Requests for which the app says `is_own(path)` run at once, without a task, and are answered in one write (measured: a
+task, its turn of the loop and the second write are a third of what uvicorn takes for a request).
+
 One timer a connection. It looks at the deadline of the current phase when it fires and sleeps on when that moved, so a
 request costs a few attribute writes and no timer of its own. Phases: idle (keep-alive), head, body (its time grows with
 what has arrived at the minimum rate), answering (no deadline: the client waits for us), drain (the answer went out
@@ -10,6 +13,7 @@ headers; a client that closes right after its last byte must not lose its envelo
 import asyncio
 import resource
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, ClassVar
 
@@ -26,10 +30,15 @@ SPARE_FILES = 256  # file descriptors kept for spool, stores and outgoing connec
 
 
 class Guarded(HttpToolsProtocol):
-    """`settings` and `addresses` are class attributes of the subclass that `guarded` makes."""
+    """`settings`, `addresses` and `is_own` are those of the subclass that `guarded` makes."""
 
     settings: ClassVar[IngestSettings] = IngestSettings()
     addresses: ClassVar["Counter[str]"] = Counter()
+
+    @staticmethod
+    def is_own(path: str) -> bool:
+        """Whether requests of this path run at once; the subclass of `guarded` knows."""
+        return False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._phase = _IDLE
@@ -39,7 +48,8 @@ class Guarded(HttpToolsProtocol):
         self._body_from = 0.0
         self._drain_bytes = 0
         self._refusal = 400
-        self._is_ended = False
+        self._is_ended = self._is_parsing = False
+        self._waiting: RequestResponseCycle | None = None
         self._peer = ""
         super().connection_made(transport)
         peer = self.client[0] if self.client else ""
@@ -62,6 +72,21 @@ class Guarded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._is_parsing = True
+        self._take(data)
+        self._is_parsing = False
+        if self._waiting is not None:
+            cycle, self._waiting = self._waiting, None
+            Eager(cycle.run_asgi(self.app), self.tasks).step()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A request of our own waits until all bytes at hand are parsed: mostly that is the whole of it."""
+        if self._is_parsing and app is self.app and self.is_own(cycle.scope["path"]):
+            self._waiting = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _take(self, data: bytes) -> None:
         size = self._chunk_bytes = len(data)
         phase = self._phase
         if phase in (_IDLE, _HEAD):
@@ -189,6 +214,43 @@ class Guarded(HttpToolsProtocol):
         self.transport.close()
 
 
+class Eager:
+    """A coroutine that begins to run at once, as eager tasks do from Python 3.12 on. It is in `running` until it ends.
+
+    asyncio.current_task() is None in it, so it must not use what needs a task (timeouts, anyio).
+    """
+
+    __slots__ = ("_coroutine", "_running", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], running: set[Any]) -> None:
+        self._coroutine = coroutine
+        self._running = running
+        self._waits_for: asyncio.Future[Any] | None = None
+        running.add(self)
+
+    def step(self, _: object = None) -> None:
+        """On to the next wait, or to the end."""
+        try:
+            waits_for = self._coroutine.send(None)
+        except StopIteration:
+            self._running.discard(self)
+            return
+        except BaseException:
+            self._running.discard(self)
+            raise
+        if waits_for is None:  # asyncio.sleep(0)
+            asyncio.get_running_loop().call_soon(self.step)
+            return
+        self._waits_for = waits_for
+        waits_for._asyncio_future_blocking = False  # the handshake of awaitables with whoever drives them
+        waits_for.add_done_callback(self.step)
+
+    def cancel(self) -> None:
+        """End the wait with CancelledError; the server's stop calls it."""
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+
+
 class Exchange:
     """What a request may ask of its connection; found in scope["extensions"][EXCHANGE]."""
 
@@ -206,6 +268,22 @@ class Exchange:
     def rest_of_body(self) -> bytes | None:
         """After http.disconnect: the unread rest when the whole body had arrived before, else None."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> bool:
+        """Send a whole answer in one write. False where that cannot be (the client does not read, or the answer has
+        begun); then the usual way is open. headers: complete lines, content-length among them."""
+        cycle = self._cycle
+        if cycle.response_started or cycle.default_headers or cycle.flow.write_paused or cycle.disconnected:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        cycle.transport.write(b"".join((STATUS_LINE[status], headers, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
 
     def allow_drain(self, max_bytes: int) -> None:
         """How much of a refused body is read and thrown away before the connection is closed."""
@@ -227,12 +305,13 @@ _REFUSALS = {
 }
 
 
-def guarded(settings: IngestSettings) -> type[Guarded]:
+def guarded(settings: IngestSettings, is_own: Callable[[str], bool] = Guarded.is_own) -> type[Guarded]:
     """A protocol class with these settings, for uvicorn's `http=`; fewer connections when files are limited."""
     files = open_files(settings.max_connections + SPARE_FILES)
     if files - SPARE_FILES < settings.max_connections:
         settings = msgspec.structs.replace(settings, max_connections=max(64, files - SPARE_FILES))
-    return type("GuardedHere", (Guarded,), {"settings": settings, "addresses": Counter()})
+    own = {"settings": settings, "addresses": Counter(), "is_own": staticmethod(is_own)}
+    return type("GuardedHere", (Guarded,), own)
 
 
 def open_files(wanted: int) -> int:
@@ -254,7 +333,7 @@ def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float
     time, memory or an endless stop."""
     return uvicorn.Config(
         app,
-        http=guarded(settings),
+        http=guarded(settings, getattr(app, "is_own", Guarded.is_own)),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -18,6 +18,7 @@ from collector.accept.address import Proxies
 from collector.accept.body import BodyReader, BrokenOff, Inflight, Receive
 from collector.accept.claims import claims_of
 from collector.accept.doors import Doors
+from collector.accept.guard import EXCHANGE
 from collector.accept.head import Head
 from collector.accept.respond import (
     GIF,
@@ -81,16 +82,27 @@ class Admitted(NamedTuple):
 
 def build_ingest(doors: Doors, fallback: App) -> App:
     """The ASGI app: ingest paths are answered here, every other scope goes to `fallback`."""
-    ingest = Ingest(doors)
+    return IngestApp(Ingest(doors), fallback)
 
-    async def app(scope: Scope, receive: Any, send: Any) -> None:
+
+class IngestApp:
+    """See build_ingest."""
+
+    def __init__(self, ingest: "Ingest", fallback: App) -> None:
+        self._ingest = ingest
+        self._fallback = fallback
+
+    @staticmethod
+    def is_own(path: str) -> bool:
+        """Whether requests of this path are answered here; their coroutines need no task (guard.Eager)."""
+        return find_place(path) is not None
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         place = find_place(scope["path"]) if scope["type"] == "http" else None
         if place is None:
-            await fallback(scope, receive, send)
+            await self._fallback(scope, receive, send)
         else:
-            await ingest.serve(place, scope, receive, send)
-
-    return app
+            await self._ingest.serve(place, scope, receive, send)
 
 
 class Ingest:
@@ -115,7 +127,10 @@ class Ingest:
             log.exception("request failed", door=place.form.name)
             answer = Answer(500, error_body("internal error"))
         self.doors.answers[answer.status] += 1
-        await respond(send, answer, scope["method"] != "POST" or b"origin" in head.once or b"referer" in head.once)
+        is_post = scope["method"] == "POST"
+        exchange = scope.get("extensions", {}).get(EXCHANGE) if is_post else None  # an answer to HEAD has no body
+        cross_origin = not is_post or b"origin" in head.once or b"referer" in head.once
+        await respond(send, answer, cross_origin, exchange)
 
     async def _answer(self, place: Place, method: str, head: Head, receive: Receive) -> Answer:
         if method == "OPTIONS":

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from collector.accept.guard import Exchange
 from collector.errors import Busy, ProtocolError, Unavailable
 from collector.protocol.otlp import error_answer, success_answer
 from collector.protocol.ratelimits import RateLimit, retry_after, write_limits
@@ -113,10 +114,14 @@ def limit_headers(limits: Sequence[RateLimit]) -> Headers:
     )
 
 
-async def respond(send: Send, answer: Answer, cross_origin: bool) -> None:
+async def respond(send: Send, answer: Answer, cross_origin: bool, exchange: Exchange | None = None) -> None:
     """Write one response."""
     headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
     if cross_origin:
         headers += _CORS
+    if exchange is not None:
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if lines.count(b"\n") == len(headers) and exchange.answer(answer.status, lines, answer.body):
+            return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

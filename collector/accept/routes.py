@@ -1,8 +1,10 @@
 """Which door a path is. Both slash forms, duplicate slashes collapse; any other path belongs to the fallback app."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
+MAX_REMEMBERED_CHARS = 100
 _SLASHES = re.compile(r"/{2,}")
 
 
@@ -59,6 +61,15 @@ class Place(NamedTuple):
 
 def find_place(path: str) -> Place | None:
     """The door of a request path, None when it is not ours."""
+    return _remembered(path) if len(path) <= MAX_REMEMBERED_CHARS else _find_place(path)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(path: str) -> Place | None:
+    return _find_place(path)
+
+
+def _find_place(path: str) -> Place | None:
     if "//" in path:
         path = _SLASHES.sub("/", path)
     match = _PATH.fullmatch(path)
