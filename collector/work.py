@@ -35,8 +35,8 @@ from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor, calm_collector
 from collector.machine.net import Answer, HttpNet, Net, Request, jitter
 from collector.model.event import Digested
-from collector.model.settings import Size
 from collector.model.outcome import DAMAGED, Outcome
+from collector.model.settings import Size
 from collector.protocol.ratelimits import RateLimit, limits_of_answer
 from collector.spool.reader import SpoolReader, SpoolRecord
 from collector.store.buckets import IssueRate, StoredProject
@@ -67,11 +67,14 @@ class ListeningNet:
     def send(self, request: Request) -> Answer:
         """As Net.send."""
         answer = self._net.send(request)
+        self._listen(answer)
+        return answer
+
+    def _listen(self, answer: Answer) -> None:
         headers = answer.headers
         limits = limits_of_answer(answer.status, headers.get("x-sentry-rate-limits"), headers.get("retry-after"))
         if limits:
             self._told(limits)
-        return answer
 
     def hurry(self, seconds: float) -> None:
         """As Net.hurry."""
@@ -337,6 +340,7 @@ class Shift:
         with contextlib.suppress(queue.Empty):
             while True:
                 self.work.jobs.get_nowait()(self)
+        return False
 
     def answer(self, kind: str, call: int, body: Any) -> None:
         """One question of the front."""
@@ -346,10 +350,19 @@ class Shift:
             self._wanted = True
         elif kind == "status":
             self._answer_now(_status, call, body)
+        elif kind == "issues":
+            self._decide(call, body)
         else:
             self.work.link.send("failed", f"unknown question {kind!r}", call)
 
-        return False
+    def _decide(self, call: int, body: Any) -> None:
+        """A merge or split by hand; it is a commit, so what it raises is more than an answer."""
+        try:
+            self.work.link.send("answer", regroup(self.store, body), call)
+        except (Unavailable, Damaged) as error:
+            self.work.link.send("failed", str(error), call)
+            raise
+
     def take_over(self, wanted: Sequence[Wanted]) -> None:
         """Statuses that upstream has; an issue that was changed here in the meantime is looked at again next time."""
         known = {row["id"]: row["status"] for row in self.store.reads.ask_state("SELECT id, status FROM issues", {})}
@@ -366,19 +379,9 @@ class Shift:
     def publish(self, problem: str = "") -> None:
         """The document that heartbeats carry; built here because only this thread may ask the store."""
         self._published_at = self.clock.monotonic()
-        elif kind == "issues":
-            self._decide(call, body)
         status = self.store.status()
         self.work.document = {
             "position": list(status.position),
-    def _decide(self, call: int, body: Any) -> None:
-        """A merge or split by hand; it is a commit, so what it raises is more than an answer."""
-        try:
-            self.work.link.send("answer", regroup(self.store, body), call)
-        except (Unavailable, Damaged) as error:
-            self.work.link.send("failed", str(error), call)
-            raise
-
             "ledger": {**status.ledger, "dropped": status.dropped, "received_before": status.epoch_base},
             "store": {
                 "segments": status.segments,
@@ -422,18 +425,6 @@ def _snapshot(shift: Shift, body: Any) -> Any:
     }
 
 
-def work_on(sock: socket.socket) -> None:
-    """The worker's entry for a process and for a thread alike."""
-    link = ThreadLink(sock)
-    hello = link.receive()
-    if hello is None or hello[0] != "hello":
-        return
-    config = Config.from_bytes(hello[2])
-    calm_collector()
-    try:
-        Work(config, link, SystemClock(), RealDisk()).run()
-    finally:
-        link.close()
 def regroup_at_rest(config: Config, body: Any) -> Any:
     """The answer of collector.store.regroup where no collector runs. Raises Unavailable (one does, or no folder)."""
     disk, folder = RealDisk(), Path(config.data.dir)
@@ -446,6 +437,18 @@ def regroup_at_rest(config: Config, body: Any) -> Any:
             return regroup(shift.store, body)
 
 
+def work_on(sock: socket.socket) -> None:
+    """The worker's entry for a process and for a thread alike."""
+    link = ThreadLink(sock)
+    hello = link.receive()
+    if hello is None or hello[0] != "hello":
+        return
+    config = Config.from_bytes(hello[2])
+    calm_collector()
+    try:
+        Work(config, link, SystemClock(), RealDisk()).run()
+    finally:
+        link.close()
 
 
 def main() -> None:
