@@ -8,7 +8,7 @@
    MODE: EIO, ENOSPC, EDQUOT, EROFS (the call fails), SHORT (a write takes half), TORN (a write takes half, then the
    process is killed), KILL (killed before the call), KILLED (killed after it), SLOW=MS (the call waits first).
    NTH: "3" the third matching call of a process since FILE was written, "3+" that and all later ones, "%7" each
-   seventh. PATH: a part of the file's path. Each fault that fires appends a line to FILE.fired.
+   seventh. PATH: a part of the file's path; with $ at its end, the end of the path. Each fault that fires appends a line to FILE.fired.
 
    Everything is done with plain system calls: the shim must not meet itself. */
 
@@ -98,6 +98,12 @@ static void die(void) {
     for (;;) syscall(SYS_pause);
 }
 
+static int matches(const char *path, const char *part) {
+    size_t size = strlen(part), whole = strlen(path);
+    if (!size || part[size - 1] != '$') return strstr(path, part) != NULL;
+    return whole >= size - 1 && !strncmp(path + whole - (size - 1), part, size - 1);
+}
+
 /* The mode of the rule that fires for this call, or 0. The path comes from `path`, else from `fd`. */
 static const char *fault(const char *op, const char *path, int fd) {
     static __thread char mode[16];
@@ -115,7 +121,7 @@ static const char *fault(const char *op, const char *path, int fd) {
         }
         for (int i = 0; i < rule_count && !found; i++) {
             struct rule *r = &rules[i];
-            if (strcmp(r->op, op) != 0 || !strstr(path, r->path)) continue;
+            if (strcmp(r->op, op) != 0 || !matches(path, r->path)) continue;
             r->calls++;
             if (r->each ? r->calls % r->nth == 0 : r->calls == r->nth || (r->and_later && r->calls > r->nth)) {
                 strcpy(mode, r->mode);
