@@ -165,7 +165,8 @@ class Front:
             self.beat, self.beat_at = body, self.clock.monotonic()
         elif kind == "idle":
             self.worker_is_idle = True
-            if self.spool.position > Position(*body):  # committed while the word was on its way
+            here, at = self.spool.position, Position(*body)
+            if here.seq > (at.seq if at.epoch == here.epoch else 0):  # committed while the word was on its way
                 self._wake()
         elif kind == "released":
             await self.spool.release(Position(*body))
