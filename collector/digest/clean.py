@@ -110,10 +110,16 @@ class Frame(Clean):
     sample_count: Natural | None = None
 
 
-class Stack(Clean):
-    """A stack trace, outermost frame first. `frames` is always written, null when there are none."""
+FrameRaw = Annotated[Raw, Meta(extra={"as": Frame})]
 
-    frames: list[Frame] | UnsetType | None = UNSET
+
+class Stack(Clean):
+    """A stack trace, outermost frame first. `frames` is always written, null when there are none.
+
+    Once normalised, all frames stand in one Raw, joined by commas: so they are written without being decoded.
+    """
+
+    frames: list[FrameRaw] | UnsetType | None = UNSET
     registers: dict[str, Address | None] | None = None
     instruction_addr_adjustment: Text64 | None = None
     lang: Text64 | None = None

@@ -30,10 +30,10 @@ from collector.digest.people import infer_address, normalise_user
 from collector.digest.remarks import Remarks
 from collector.digest.repair import Repair, read_lenient
 from collector.digest.request import normalise_request
-from collector.digest.stacks import Stacks, checked_bag
+from collector.digest.stacks import Stacks
 from collector.digest.times import event_time, normalise_time, seconds_of
 from collector.digest.transactions import check_transaction, normalise_transaction
-from collector.digest.trim import fits, trim_raw
+from collector.digest.trim import checked_bag, fits, trim_raw
 from collector.digest.verified import Rewritten, Verified
 
 EXTRA_BAG, EXTRA_ITEM, MODULES_BAG, CSP_BAG = (262144, 7), (16384, 7), (8192, 7), (16384, 5)

@@ -10,7 +10,7 @@ from collector.digest.about import About
 from collector.digest.clean import NOTHING, Event, Sdk, User
 from collector.digest.messages import lenient_text
 from collector.digest.remarks import Remarks
-from collector.digest.stacks import checked_bag
+from collector.digest.trim import checked_bag
 
 AUTO = "{{auto}}"
 INFERRING_PLATFORMS = frozenset(("javascript", "cocoa", "objc"))

@@ -324,7 +324,8 @@ def _matches(rule: Any, value: Any) -> bool:
 
 def _nullable(rule: Any) -> bool:
     while isinstance(rule, inspect.Metadata):
-        rule = rule.type
+        extra = rule.extra or {}
+        rule = rule_of(extra["as"]) if "as" in extra else rule.type
     if isinstance(rule, inspect.UnionType):
         return any(isinstance(option, inspect.NoneType) for option in rule.types)
     return isinstance(rule, inspect.AnyType | inspect.RawType)

@@ -10,8 +10,7 @@ from msgspec import Raw
 from collector.digest.clean import NOTHING, Event, Request
 from collector.digest.messages import lenient_text
 from collector.digest.remarks import Remarks, cut_text
-from collector.digest.stacks import checked_bag
-from collector.digest.trim import Trimmer, fits, trim_raw
+from collector.digest.trim import Trimmer, checked_bag, fits, trim_raw
 
 METHOD = re.compile(r"[A-Z\-_]{3,32}")
 DATA_BAG, HEADER_BAG, ENV_BAG, COOKIE_BAG, QUERY_BAG = (8192, 7), (8192, 7), (8192, 7), (2048, 5), (1024, 3)

@@ -9,11 +9,15 @@ import sys
 from typing import Any
 
 import msgspec
+import re2
 from msgspec import Raw
 
+from collector.digest.about import NeedsRepair
+from collector.digest.clean import NOTHING
 from collector.digest.remarks import Path, Remarks
 
 Bag = tuple[int, int]  # bytes, depth
+OBJECT, NULL = 0x7B, 0x6E
 
 
 def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
@@ -25,6 +29,24 @@ def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
 
 
 SHALLOW = {depth: _shallow(depth - 1).decode for depth in range(2, 9)}
+
+
+def shallow_objects(depth: int) -> Any:
+    """A set (of re2) that matches JSON objects joined by commas, none deeper than a bag of `depth` allows.
+
+    For parts of valid JSON. Without looking into texts a linear scan tells what a decoder would need objects for.
+    """
+    text = r'"(?:[^"\\]|\\.)*"'
+    inside = rf'(?:[^{{}}\[\]"]|{text}|\{{\}}|\[\])*'
+    for _ in range(depth - 2):
+        inside = rf'(?:[^{{}}\[\]"]|{text}|[{{\[]{inside}[}}\]])*'
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.dot_nl = True
+    shapes = re2.Set.FullMatchSet(options)
+    shapes.Add(rf"\{{{inside}\}}(?:,\{{{inside}\}})*".encode())
+    shapes.Compile()
+    return shapes
 
 
 def fits(raw: bytes, bag: Bag) -> bool:
@@ -46,13 +68,9 @@ def fits(raw: bytes, bag: Bag) -> bool:
     return True
 
 
-def are_shallow(values: list[bytes], depth: int) -> bool:
-    """Whether none of the JSON values is deeper than a bag of `depth` allows; one decode for all of them."""
-    try:
-        SHALLOW[depth + 1](b"[" + b",".join(values) + b"]")
-    except msgspec.MsgspecError:
-        return False
-    return True
+def is_small(raw: bytes, limit: int) -> bool:
+    """Whether `raw` (JSON) certainly costs no more than `limit` bytes."""
+    return len(raw) + 2 * (raw.count(b"{") + raw.count(b"[")) + 2 <= limit
 
 
 class Trimmer:
@@ -117,8 +135,42 @@ class Trimmer:
         return kept if isinstance(value, dict) else list(kept.values())
 
 
+def _flattened(value: Any, depth: int, texts: list[bytes]) -> Any:
+    """A container, its inner ones at the depth limit as JSON text: what the trimmer does where the room suffices."""
+    if depth > 2:
+        for inner in value.values() if type(value) is dict else value:
+            if type(inner) is dict or type(inner) is list:
+                _flattened(inner, depth - 1, texts)
+        return value
+    for key, inner in value.items() if type(value) is dict else enumerate(value):
+        if inner and (type(inner) is dict or type(inner) is list):
+            text = msgspec.json.encode(inner)
+            texts.append(text)
+            value[key] = text.decode()
+    return value
+
+
 def trim_raw(raw: Raw, bag: Bag, remarks: Remarks, path: list[str | int], item: Bag | None = None) -> Raw:
     """The bag in `raw` within its limits; the very same object when nothing had to be cut."""
+    data, value = bytes(raw), msgspec.json.decode(raw)
+    if item is None and isinstance(value, dict | list):
+        texts: list[bytes] = []
+        flat = _flattened(value, bag[1], texts)
+        if is_small(data, bag[0] - sum(map(len, texts)) - 3 * len(texts)):
+            return Raw(msgspec.json.encode(flat)) if texts else raw
+        value = msgspec.json.decode(raw)
     trimmer = Trimmer(remarks)
-    trimmed = trimmer.bag(msgspec.json.decode(raw), bag, path, item)
+    trimmed = trimmer.bag(value, bag, path, item)
     return Raw(msgspec.json.encode(trimmed)) if trimmer.changed else raw
+
+
+def checked_bag(raw: Raw, bag: Bag, remarks: Remarks, path: Path) -> Raw:
+    """An object within its limits. Raises NeedsRepair when it is no object."""
+    if raw is NOTHING:
+        return raw
+    data = bytes(raw)
+    if data[0] == NULL:
+        return NOTHING
+    if data[0] != OBJECT:
+        raise NeedsRepair
+    return raw if fits(data, bag) else trim_raw(raw, bag, remarks, list(path))

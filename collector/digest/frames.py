@@ -1,0 +1,250 @@
+"""Frames of stack traces, bytes in, bytes out. Rules: protocol E4, E5.
+
+A frame of an application comes again and again with other variables only. So each is cut in three, head, variables and
+tail; head and tail are looked at once and remembered with the bytes they are written as, and the variables of a whole
+stack are checked by one run of the decoder. The cut is guessed (from `,"vars":{` to the last but one closing bracket)
+and each guess is proven: head and tail together are a frame, the head is an object if closed there, the variables are
+one value. What does not hold goes through the typed form.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw
+
+from collector.digest.about import NeedsRepair
+from collector.digest.clean import NOTHING, Frame, FrameData
+from collector.digest.remarks import Path, Remarks
+from collector.digest.trim import checked_bag, is_small, shallow_objects, trim_raw
+
+MAX_FRAMES, OLDEST_FRAMES = 250, 50
+MAX_DETAILED_FRAMES = 50  # beyond, variables and source lines are kept in this many frames only
+VARS_BAG = (2048, 5)
+MAX_REMEMBERED_BYTES = 8 * 2**20
+MAX_FRAME_BYTES = 4096
+URL = re.compile(r"https?://", re.IGNORECASE)
+EMPTY_DATA = FrameData()
+NO_NAMES = ("?", "")
+VARS = b',"vars":{'
+KEY_BYTES = 96  # of a head: the file and most of the function
+MAX_HEADS = 64  # with the same first bytes
+NO_HEADS: tuple["Head", ...] = ()
+SMALL_BYTES = (VARS_BAG[0] - 2) // 3  # even if all of it was brackets, it fits
+
+_FRAME = msgspec.json.Decoder(Frame)
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_LINES = msgspec.json.Decoder(list[str | None] | None)
+_VALUE = msgspec.json.Decoder(Raw)
+_SHALLOW = shallow_objects(VARS_BAG[1])
+_write = msgspec.json.Encoder().encode
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A frame that was looked at. written: its bytes up to the variables, or up to the closing bracket."""
+
+    written: bytes
+    has_moved: bool  # the file name became the path
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first part of a frame, up to its variables; what may follow them, and what that makes."""
+
+    text: bytes
+    tails: dict[bytes, Known]
+
+
+Cut = tuple[int, int, Known]  # where the variables begin and end; 0, 0: there are none
+
+
+class Frames:
+    """Normalises lists of frames; remembers frames between events. `raw`: file names stay as sent."""
+
+    def __init__(self, raw: bool = False) -> None:
+        self._raw = raw
+        self._heads: dict[bytes, list[Head]] = {}  # by their first bytes
+        self._whole: dict[bytes, Known] = {}  # frames without variables
+        self._room_bytes = MAX_REMEMBERED_BYTES
+
+    def written(self, frames: list[Raw], remarks: Remarks, path: Path) -> list[Raw]:
+        """The frames as one Raw, which holds them joined by commas. Raises NeedsRepair."""
+        if len(frames) <= MAX_DETAILED_FRAMES:
+            joined = self._remembered(frames, remarks, path)
+            if joined is not None:
+                return [Raw(joined)]
+        return [Raw(b",".join(map(_write, self._typed(frames, remarks, path))))]
+
+    def _remembered(self, frames: list[Raw], remarks: Remarks, path: Path) -> bytes | None:
+        """The frames joined, None when one of them is not as it usually is. Raises NeedsRepair."""
+        parts: list[bytes] = []
+        bags: list[bytes] = []
+        moved: list[int] = []
+        places: list[int] = []
+        large: list[tuple[int, bytes]] = []
+        heads_of, whole_of = self._heads.get, self._whole.get
+        for index, frame in enumerate(frames):
+            data = bytes(frame)
+            for head in heads_of(data[:KEY_BYTES], NO_HEADS):
+                if data.startswith(head.text):
+                    start = len(head.text) - 1
+                    stop = data.rfind(b"}", start, -1) + 1
+                    known = head.tails.get(data[stop:]) if stop > start else None
+                    break
+            else:
+                start = stop = 0
+                known = whole_of(data)
+            if known is None:
+                cut = self._look(data)
+                if cut is None:
+                    return None
+                start, stop, known = cut
+            if known.has_moved:
+                moved.append(index)
+            if not start:
+                parts.append(known.written)
+                continue
+            variables = data[start:stop]
+            parts.append(known.written + variables)
+            if len(variables) <= SMALL_BYTES or is_small(variables, VARS_BAG[0]):
+                bags.append(variables)
+                places.append(index)
+            else:
+                large.append((index, variables))
+        if bags and not _SHALLOW.Match(b",".join(bags)):
+            large += [(index, bag) for index, bag in zip(places, bags, strict=True) if not _SHALLOW.Match(bag)]
+        if not all(_is_value(variables) for _, variables in large):
+            return None
+        for index, variables in large:
+            trimmed = trim_raw(Raw(variables), VARS_BAG, remarks, [*path, index, "vars"])
+            parts[index] = parts[index][: -len(variables)] + bytes(trimmed)
+        if moved and remarks:
+            for index in moved:
+                remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
+        return b"},".join(parts) + b"}"
+
+    def _look(self, data: bytes) -> Cut | None:
+        """A frame seen for the first time; None when its variables are not where they are guessed to be."""
+        at = data.find(VARS)
+        start = at + len(VARS) - 1
+        stop = data.rfind(b"}", start, -1) + 1 if at >= 0 else 0
+        if at >= 0 and stop <= start:
+            return None
+        rest = data[:at] + data[stop:] if at >= 0 else data
+        try:
+            frame = _FRAME.decode(rest)
+            if at >= 0:
+                _OBJECT.decode(data[:at] + b"}")
+        except msgspec.MsgspecError:
+            return None
+        if frame.vars is not NOTHING:
+            return None
+        has_moved = not self._raw and name_file(frame)
+        _check(frame)
+        written = _write(frame)[:-1]
+        if at < 0:
+            known = Known(written, has_moved)
+            if self._has_room(len(data) + len(written)):
+                self._whole[data] = known
+            return 0, 0, known
+        known = Known(written + (VARS if len(written) > 1 else VARS[1:])[:-1], has_moved)
+        if self._has_room(start + 1 + len(data) - stop + len(written)):
+            self._remember(data[: start + 1], data[stop:], known)
+        return start, stop, known
+
+    def _remember(self, text: bytes, tail: bytes, known: Known) -> None:
+        heads = self._heads.setdefault(text[:KEY_BYTES], []) if len(text) >= KEY_BYTES else []
+        for head in heads:
+            if head.text == text:
+                head.tails[tail] = known
+                return
+        if len(heads) >= MAX_HEADS:
+            heads.clear()
+        heads.append(Head(text, {tail: known}))
+
+    def _has_room(self, size: int) -> bool:
+        """Whether a frame may be remembered; everything is forgotten when there would be too much."""
+        if size > MAX_FRAME_BYTES:
+            return False
+        self._room_bytes -= size + 200
+        if self._room_bytes < 0:
+            self._heads.clear()
+            self._whole.clear()
+            self._room_bytes = MAX_REMEMBERED_BYTES
+        return True
+
+    def _typed(self, frames: list[Raw], remarks: Remarks, path: Path) -> list[Frame]:
+        """Any frames at all, one by one. Raises NeedsRepair."""
+        if len(frames) > MAX_FRAMES:
+            remarks.shortened(path, len(frames))
+            frames = frames[:OLDEST_FRAMES] + frames[OLDEST_FRAMES - MAX_FRAMES :]
+        try:
+            typed = [_FRAME.decode(frame) for frame in frames]
+        except msgspec.MsgspecError:
+            raise NeedsRepair from None
+        if len(typed) > MAX_DETAILED_FRAMES:
+            _thin_out(typed)
+        for index, frame in enumerate(typed):
+            if not self._raw and name_file(frame):
+                remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
+            _check(frame)
+            frame.vars = checked_bag(frame.vars, VARS_BAG, remarks, (*path, index, "vars"))
+        return typed
+
+
+def _is_value(data: bytes) -> bool:
+    """Whether the bytes are one JSON value."""
+    try:
+        _VALUE.decode(data)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _check(frame: Frame) -> None:
+    """Source lines are lists of texts, data that says nothing goes. Raises NeedsRepair."""
+    try:
+        if frame.pre_context is not NOTHING and _LINES.decode(frame.pre_context) is None:
+            frame.pre_context = NOTHING
+        if frame.post_context is not NOTHING and _LINES.decode(frame.post_context) is None:
+            frame.post_context = NOTHING
+    except msgspec.MsgspecError:
+        raise NeedsRepair from None
+    if frame.data is not None and frame.data == EMPTY_DATA:
+        frame.data = None
+
+
+def name_file(frame: Frame) -> bool:
+    """File name and path complete each other; "?" is no function. True when the name was the path."""
+    if frame.function in NO_NAMES:
+        frame.function = None
+    has_moved = not frame.abs_path
+    if has_moved:
+        frame.abs_path, frame.filename = frame.filename or None, None
+    if not frame.filename and frame.abs_path:
+        frame.filename = path_of(frame.abs_path)
+    return has_moved
+
+
+def path_of(location: str) -> str:
+    """The path of an http(s) URL without query and fragment; any other text as it is."""
+    if not URL.match(location):
+        return location
+    try:
+        return urlsplit(location).path or "/"
+    except ValueError:
+        return location
+
+
+def _thin_out(frames: list[Frame]) -> None:
+    """Keep variables and source lines where they tell most: in-app frames first, then both ends of the stack."""
+    inner = [index for index, frame in enumerate(frames) if frame.in_app]
+    outer = [index for index, frame in enumerate(frames) if not frame.in_app]
+    half = max(0, MAX_DETAILED_FRAMES - len(inner)) // 2
+    drop = outer[half : len(outer) - half]
+    missing = max(0, len(frames) - MAX_DETAILED_FRAMES - len(drop))
+    if missing:
+        half = max(0, len(inner) - missing) // 2
+        drop = drop + inner[half : len(inner) - half]
+    for index in drop:
+        frame = frames[index]
+        frame.vars = frame.pre_context = frame.post_context = NOTHING
