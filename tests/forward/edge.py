@@ -77,7 +77,7 @@ class Edge:
     def __init__(self, folder: Path, net: Any, clock: FakeClock | None = None, **settings: Any) -> None:
         self.clock = clock or FakeClock()
         self.net = net
-        self.settings = UpstreamSettings(dsn=Secret(f"http://{KEY}@127.0.0.1:9/7"), **settings)
+        self.settings = UpstreamSettings(**{"dsn": Secret(f"http://{KEY}@127.0.0.1:9/7"), **settings})
         self.path = folder / "state.sqlite"
         self.reopen()
         self.payloads: dict[str, bytes] = {}

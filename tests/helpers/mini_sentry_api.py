@@ -80,8 +80,10 @@ class MiniSentryApi:
             return self._projects(query)
         if path[:2] != ["organizations", ORGANISATION]:
             return 404, {}, b'{"detail":"The requested resource does not exist"}'
-        return 200 if (found := self._of_organisation(request.command, path[2:], query, body)) is not None else 404, {}, (
-            json.dumps(found if found is not None else {"detail": "Event not found"}).encode()
+        return (
+            200 if (found := self._of_organisation(request.command, path[2:], query, body)) is not None else 404,
+            {},
+            (json.dumps(found if found is not None else {"detail": "Event not found"}).encode()),
         )
 
     def _projects(self, query: dict[str, list[str]]) -> tuple[int, dict[str, str], bytes]:
