@@ -7,10 +7,12 @@ with the same rules as in walk.py; a mark tells where in the bytes its token sta
 everything else keeps its bytes. A leaf that has no such form, or too many hits, is walked deeply by itself.
 """
 
+from itertools import islice
+
 import msgspec
 
 from collector.scrub.marked import MarkedWalk, Notes
-from collector.scrub.meta import Path, set_entry
+from collector.scrub.meta import Path, add_entries
 from collector.scrub.offsets import address_of, offset_in
 from collector.scrub.originals import Scrub, forget_name, scrub_errors, scrub_values
 from collector.scrub.places import KIND_OF, Place
@@ -21,6 +23,7 @@ from collector.scrub.spans import MARK_LEAD, Fallback, Spans
 from collector.scrub.walk import Walk, scrub_graphql
 
 MAX_HITS = 1_000  # of one leaf; with more it is walked deeply
+MAX_SCANNED = 5_000  # hits of one event; the leaves from there on are walked deeply
 _BACKSLASH = 0x5C
 
 Patch = tuple[int, int, bytes]  # from, to, new bytes
@@ -43,7 +46,7 @@ class FastScrub:
         except msgspec.ValidationError:
             raise Fallback from None
         joined = leaves.joined()
-        hits = [match.start() for match in self.pattern.finditer(joined)]
+        hits = [match.start() for match in islice(self.pattern.finditer(joined), MAX_SCANNED)]
         noted, graphql = leaves.noted, leaves.graphql
         named = leaves.named if self.selection.always else ()
         if not hits and not noted and graphql is None and not named:
@@ -52,7 +55,9 @@ class FastScrub:
         if noted:
             work.originals()
         changed = work.graphql(*graphql) if graphql is not None else {}
-        work.leaves_hit(leaves.by_number(joined, hits), {**dict.fromkeys(named), **changed})
+        found = leaves.by_number(joined, hits)
+        unknown = range(max(found), len(leaves.raws)) if len(hits) == MAX_SCANNED else ()
+        work.leaves_hit(found, {**dict.fromkeys((*named, *unknown)), **changed})
         return work.done()
 
 
@@ -101,6 +106,8 @@ class _Work:
         for number in sorted(hits.keys() | deep.keys()):
             raw = self.leaves.raws[number]
             data = bytes(raw)
+            if not data:
+                continue
             where = self.leaves.where(number, self.rules.root)
             if number in deep:
                 patches = {0: (len(data), self.walked(deep[number] or data, where))}
@@ -161,8 +168,7 @@ class _Work:
         notes = self.notes
         if not self.patches and not self.meta_changed:
             return self.payload
-        for path, entry in notes.found.items():
-            set_entry(notes.meta, path, entry)
+        add_entries(notes.meta, notes.found)
         meta = msgspec.json.encode(notes.meta)
         if notes.raw:
             self.replace(self.leaves.event._meta, {0: (len(notes.raw), meta)})

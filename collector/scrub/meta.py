@@ -3,7 +3,10 @@
 Format (Sentry's, reference page F4): {"rem": [[rule, kind, start, end]], "len": n, "err": [...], "val": original}.
 """
 
+from itertools import islice
 from typing import Any
+
+MAX_ENTRIES = 2_000
 
 Path = tuple[str, ...]
 Tree = dict[str, Any]
@@ -29,6 +32,12 @@ def set_entry(tree: Tree, path: Path, entry: dict[str, Any]) -> None:
             below = node[key] = {}
         node = below
     node[""] = entry
+
+
+def add_entries(tree: Tree, found: dict[Path, dict[str, Any]]) -> None:
+    """Put new entries, MAX_ENTRIES at most: an event of nothing but secrets would else grow tenfold."""
+    for path, entry in islice(found.items(), MAX_ENTRIES):
+        set_entry(tree, path, entry)
 
 
 def child(tree: Any, key: str) -> Tree | None:

@@ -23,6 +23,9 @@ KIND_OF: dict[type, str] = {
 _BASIC = {kind: frozenset((kind,)) for kind in KIND_OF.values()}
 
 
+Name = str | int | tuple[tuple[int, ...], tuple[int, ...]]  # of a place below another
+
+
 class Plan(NamedTuple):
     """What happens to a text: steps, which of them may change a text, and whether a filtered text stays as it is."""
 
@@ -34,7 +37,7 @@ class Plan(NamedTuple):
 class Grown:
     """How many places a tree has, and what it was grown for."""
 
-    __slots__ = ("by_index", "count", "keys", "plans", "programs")
+    __slots__ = ("_named", "_of_keys", "_of_users", "by_index", "count", "keys", "plans", "programs")
 
     def __init__(self, programs: list[list[Application]], keys: Keys) -> None:
         self.programs = programs
@@ -42,6 +45,19 @@ class Grown:
         self.count = 0
         self.by_index = any(application.selector.uses_index for program in programs for application in program)
         self.plans: dict[tuple[Any, ...], Plan] = {}
+        self._named = frozenset(key for program in programs for one in program for key in one.selector.keys)
+        rules = (rule for program in programs for one in program for rule in one.rules)
+        patterns = {id(one): one for rule in rules for one in rule.patterns if one.where != "value"}
+        self._of_keys = WhichOf([one for one in patterns.values() if one.as_part is not None])
+        self._of_users = [one for one in patterns.values() if one.as_part is None]
+
+    def twin(self, key: str) -> Name:
+        """What rules can tell of a key: keys with the same answer share their places."""
+        if key.lower() in self._named:
+            return key
+        text = key.encode("utf-8", "surrogatepass")
+        of_users = [number for number, one in enumerate(self._of_users) if one.regex.search(text)]
+        return tuple(self._of_keys.of(text)), tuple(of_users)
 
 
 class Place:
@@ -58,7 +74,7 @@ class Place:
         self.pii = node.pii
         self.level = level
         self.parent = parent
-        self.kids: dict[tuple[str | int, str], Place] = {}
+        self.kids: dict[tuple[Name, str], Place] = {}
         self.steps: tuple[Step, ...] = ()
         self.which: WhichOf | None = None
         self.keeps_filtered = False
@@ -78,22 +94,28 @@ class Place:
         """The place under a key, for a value of that kind."""
         if self.node.typed_fields:
             return self._typed(key, kind, value)
-        return self.kids.get((key, kind)) or self._below(key, kind, self.node.field(key), key)
+        return self.kids.get((key, kind)) or self._below(key, kind, self.node.field(key))
 
     def _typed(self, key: str, kind: str, value: Any) -> "Place":
         """The place of a value whose own `type` says what it is; the key does when it has none."""
         node = self.node.field(key)
         if node.by_type is None:
-            return self.kids.get((key, kind)) or self._below(key, kind, node, key)
+            return self.kids.get((key, kind)) or self._below(key, kind, node)
         named = value.get("type") if isinstance(value, dict) else None
         if not isinstance(named, str) or not named:
             named = key
         known = named if named in node.by_type else ""
-        name = f"{known}:{key}"  # the same key may hold another type in the next event
-        return self.kids.get((name, kind)) or self._below(name, kind, node.by_type.get(known, Node(node.pii)), key)
+        typed = f"{kind} {known}"  # the same key may hold another type in the next event
+        return self.kids.get((key, typed)) or self._below(key, kind, node.by_type.get(known, Node(node.pii)), typed)
 
-    def _below(self, name: str, kind: str, node: Node, key: str) -> "Place":
-        return self._grow((name, kind), node, Level(key, None, _types(node, kind)), kind)
+    def _below(self, key: str, kind: str, node: Node, typed: str = "") -> "Place":
+        twin = key if key in self.node.fields else self.grown.twin(key)
+        typed = typed or kind
+        level = Level(key, None, _types(node, kind))
+        place = self.kids.get((twin, typed)) or self._grow((twin, typed), node, level, kind)
+        self.kids[key, typed] = place
+        self.grown.count += 1
+        return place
 
     def item(self, number: int, kind: str) -> "Place":
         """The place of a list element."""
@@ -106,13 +128,9 @@ class Place:
 
     def pair(self, key: str, kind: str) -> "Place":
         """The place of the value in a [key, value] pair of a list: the list seen as an object."""
-        found = self.kids.get((key, kind))
-        if found is not None:
-            return found
-        node = self.node.field(key)
-        return self._grow((key, kind), node, Level(key, None, _types(node, kind)), kind)
+        return self.kids.get((key, kind)) or self._below(key, kind, self.node.field(key))
 
-    def _grow(self, name: tuple[str | int, str], node: Node, level: Level, kind: str) -> "Place":
+    def _grow(self, name: tuple[Name, str], node: Node, level: Level, kind: str) -> "Place":
         if self.grown.count > MAX_PLACES:
             self.grown.count = 0
             root: Place = self

@@ -92,6 +92,12 @@ class Selector(NamedTuple):
         """Whether the place in a list decides."""
         return any(part.kind == "index" for part in self.path) or any(part.uses_index for part in self.parts)
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that are named, in lower case."""
+        inner = [part.keys for part in self.parts]
+        return frozenset(part.text.lower() for part in self.path if part.kind == "key").union(*inner)
+
     def sort_key(self) -> tuple[int, tuple[object, ...]]:
         """Place in the order of applications."""
         rank = ("and", "or", "not", "path").index(self.op)

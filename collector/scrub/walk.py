@@ -7,7 +7,7 @@ does the same, leaf for leaf.
 import ipaddress
 from typing import Any
 
-from collector.scrub.meta import Path, Tree, child, entry_at, set_entry
+from collector.scrub.meta import Path, Tree, add_entries, child, entry_at
 from collector.scrub.places import ARRAY, KIND_OF, OBJECT, STRING, Place
 from collector.scrub.rules import FILTERED, REMOVED
 from collector.scrub.text import removed
@@ -225,5 +225,4 @@ def merge_entries(item: dict[str, Any], found: dict[Path, dict[str, Any]]) -> No
     tree = item.get("_meta")
     if not isinstance(tree, dict):
         tree = item["_meta"] = {}
-    for path, entry in found.items():
-        set_entry(tree, path, entry)
+    add_entries(tree, found)
