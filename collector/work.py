@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from collector.config import Config, ProjectConfig
-from collector.digest.digester import Digester
+from collector.digest.digester import Digester, Memory
 from collector.digest.project import ProjectRules
 from collector.errors import Damaged, Unavailable
 from collector.forward.room import Forward
@@ -212,7 +212,8 @@ class Shift:
             self._closing.callback(self.store.close)
             rules = {project.id: project_rules(project) for project in config.project}
             store = self.store
-            self.digester = Digester(rules, config.digest, config.limits, knows=store.knows, holds=store.may_hold)
+            memory = Memory(store.knows, store.may_hold, store.is_over)
+            self.digester = Digester(rules, config.digest, config.limits, memory=memory)
             self.reader = self._open_reader()
             self._closing.callback(lambda: self.reader.close())
         except BaseException:

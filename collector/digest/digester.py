@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,7 @@ from collector.digest.records import CHECKS, sift
 from collector.digest.row import RowView, event_row
 from collector.digest.security import event_of_report
 from collector.digest.settings import DigestSettings
+from collector.digest.storm import Glimpse, IsOver, Storm, never_over
 from collector.digest.times import seconds_of
 from collector.errors import ProtocolError
 from collector.group.view import decode
@@ -39,24 +41,24 @@ REPLAY_PARTS = ("replay_recording", "replay_video")
 LEDGER_DOOR, HUB_DOOR = "ledger", "hub"
 SECONDS_PER_DAY = 86400.0
 
-# Project id and hashes: whether one of them belongs to an issue.
-Knows = Callable[[int, list[str]], bool]
-
 _LEDGER = msgspec.msgpack.Decoder(list[Outcome])
 
 
-def knows_nothing(_: int, __: list[str]) -> bool:
-    """Without a store: every event may be the first of its issue."""
-    return False
+class Memory(NamedTuple):
+    """What the store is asked while events are digested; the defaults know nothing, so that any event may be the first
+    of its issue and each is kept.
+
+    knows: project id and hashes -> whether one of them belongs to an issue, so that hashes of another grouping
+    configuration cost events of new issues only. holds: project id and configuration -> whether it was ever used, and
+    those only where it was. is_over: see collector.digest.storm.
+    """
+
+    knows: Callable[[int, list[str]], bool] = lambda project_id, hashes: False
+    holds: Callable[[int, str], bool] = lambda project_id, config: True
+    is_over: IsOver = never_over
 
 
-# Project id and grouping configuration: whether issues may have hashes of it.
-Holds = Callable[[int, str], bool]
-
-
-def may_hold_all(_: int, __: str) -> bool:
-    """Without a store: hashes of any configuration may be known."""
-    return True
+NO_MEMORY = Memory()
 
 
 def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clock | None = None) -> Enrichment:
@@ -68,11 +70,7 @@ def enrichment_of(settings: DigestSettings, disk: Disk | None = None, clock: Clo
 
 
 class Digester:
-    """Turns spool records into rows and outcomes. One per worker; not safe to share between threads.
-
-    knows, holds: ask the store, so that hashes of another grouping configuration cost events of new issues only, and
-    those only where that configuration was ever used.
-    """
+    """Turns spool records into rows and outcomes. One per worker; not safe to share between threads."""
 
     def __init__(
         self,
@@ -80,17 +78,20 @@ class Digester:
         settings: DigestSettings,
         limits: LimitSettings,
         enrichment: Enrichment | None = None,
-        knows: Knows = knows_nothing,
-        holds: Holds = may_hold_all,
+        memory: Memory = NO_MEMORY,
     ) -> None:
         self.settings = settings
         self.limits = limits
         self.normaliser = Normaliser(enrichment or enrichment_of(settings))
         self._stages = {
-            project_id: Stages(rules, partial(knows, project_id), partial(holds, project_id))
+            project_id: Stages(rules, partial(memory.knows, project_id), partial(memory.holds, project_id))
             for project_id, rules in projects.items()
         }
         self._other = Stages(ProjectRules())
+        self._storms = {
+            project_id: Storm(project_id, stages, memory.is_over) for project_id, stages in self._stages.items()
+        }
+        self._other_storm = Storm(0, self._other, never_over)
 
     def digest(self, position: Position, received: Received, body: bytes) -> Digested:
         """What becomes of one record. Never raises: a record that cannot be digested comes back with `damaged` set.
@@ -124,6 +125,10 @@ class Digester:
         for index, item in enumerate(envelope.items):
             if index not in received.skip:
                 record.item(index, item)
+
+    def storm(self, project_id: int) -> Storm:
+        """The storms of a project; one that never rages for a project that is no longer configured."""
+        return self._storms.get(project_id, self._other_storm)
 
     def stages(self, project_id: int) -> "Stages":
         """The compiled rules of a project; those of no project for one that is no longer configured."""
@@ -186,14 +191,29 @@ class Record:
         if reason is not None:
             self._drop(item, FILTERED, reason)
             return
-        self.digested.events.append(self._row(normalised, about, payload))
+        self.digested.events.append(self._stormy_row(normalised, about, payload))
 
-    def _row(self, normalised: Normalised, about: About, sent: bytes) -> EventRow:
+    def _stormy_row(self, normalised: Normalised, about: About, sent: bytes) -> EventRow:
+        """The short way for a copy of an issue that keeps no more events, else the long one."""
+        storm = self.digester.storm(about.project_id)
+        if self.received.door == HUB_DOOR:  # its events stand for others, and may be the last to show
+            return self._row(normalised, about, sent)
+        seen = None if storm.calm else storm.glimpse(normalised.payload)
+        copy = storm.copy(seen, about.event_id, about.received_at) if seen else None
+        if copy is not None:
+            return copy
+        row = self._row(normalised, about, sent, seen)
+        storm.note(row)
+        return row
+
+    def _row(self, normalised: Normalised, about: About, sent: bytes, seen: Glimpse | None = None) -> EventRow:
         try:
             payload = self.stages.scrub_event(normalised.payload)
         except ProtocolError:  # parts that pass through as bytes may hold what only the repair can read
             normalised = self.digester.normaliser.normalise_slowly(sent, about)
             payload = self.stages.scrub_event(normalised.payload)
+        if seen is not None and payload is normalised.payload:
+            return event_row(seen.view, payload, about.project_id, about.event_id, seen.grouping)
         view = decode(payload, RowView)
         return event_row(view, payload, about.project_id, about.event_id, self.stages.group(view))
 

@@ -64,6 +64,16 @@ class IssueBuckets:
         staged[issue_id] = Fill(project_id, tokens - 1.0 if kept else tokens, max(at, since))
         return kept
 
+    def is_empty(self, issue_id: int, at: float) -> bool:
+        """Whether, as of the last commit, no event of the issue can be kept at that time."""
+        fill = self._buckets.get(issue_id)
+        if fill is None or fill.tokens >= 1.0:
+            return False
+        rate = self._rates.get(fill.project_id)
+        if rate is None or rate.per_second is None:
+            return False
+        return fill.tokens + max(0.0, at - fill.at) * rate.per_second < 1.0
+
     def low(self, staged: Fills) -> list[tuple[int, int, float, float]]:
         """The staged fills that are worth keeping over a restart: (issue, project, tokens, at)."""
         return [

@@ -150,6 +150,14 @@ class IssueIndex:
         self.short_nos: dict[int, int] = {}
         self.next_id = 1
 
+    def issue_of(self, project_id: int, hashes: Sequence[str]) -> int:
+        """The issue that an event with these hashes joins without re-opening it, else 0."""
+        for digest in hashes:
+            found = self.known.get(hash_key(project_id, digest))
+            if found:
+                return 0 if found in self.resolved else found
+        return 0
+
     def moving(self, project_id: int, digests: Sequence[str], issue_id: int) -> Delta:
         """A person's decision that these hashes are of that issue."""
         are_known = all(hash_key(project_id, digest) in self.known for digest in digests)

@@ -16,7 +16,7 @@ from collector.store.delta import Delta, Occurrence, add_outcomes, user_hash
 from collector.store.issues import Assignment, IssueIndex
 from collector.store.payload import PayloadCodec, Training
 from collector.store.recent import RecentIds
-from collector.store.schema import ATTACHMENT, EXTERNAL
+from collector.store.schema import ATTACHMENT, EXTERNAL, NOT_KEPT
 from collector.store.segment import micros
 
 MAX_TEXT_CHARS = 8192  # of one typed column; the payload has the whole text
@@ -118,16 +118,23 @@ class Planner:
     def _event(self, row: EventRow, plan: Plan, codec: PayloadCodec) -> Occurrence:
         issue_id, flags = plan.assignment.assign(row)
         event_id = bytes.fromhex(row.event_id)
-        within = self.buckets.take(plan.fills, row.project_id, issue_id, row.received_at)
+        # without payload: the digest knew that the issue is over its rate, so nothing is asked of its bucket
+        within = bool(row.payload) and self.buckets.take(plan.fills, row.project_id, issue_id, row.received_at)
         if within or flags:
-            enc, payload = codec.encode(row.payload, row.project_id)
-            self.training.see(row.project_id, row.payload, enc, len(payload))
+            enc, payload = self._payload(row, codec)
             plan.events.append(_event_tuple(row, issue_id, enc, payload))
             plan.rows_of[event_id] = row
         else:
             flags = SUMMARISED_FLAG
             micros(row.timestamp)  # a row that breaks its contract is refused whether it is kept or not
         return Occurrence(issue_id, row.project_id, event_id, row.timestamp, user_hash(row.user_id), row.level, flags)
+
+    def _payload(self, row: EventRow, codec: PayloadCodec) -> tuple[int, bytes | None]:
+        if not row.payload:  # its issue was lost or re-opened after the digest had looked
+            return NOT_KEPT, None
+        enc, payload = codec.encode(row.payload, row.project_id)
+        self.training.see(row.project_id, row.payload, enc, len(payload))
+        return enc, payload
 
 
 class _Beyond:
@@ -143,7 +150,8 @@ class _Beyond:
         key = (one.issue_id, one.user, one.level, int(one.at) // 3600)
         same = self.alike.get(key)
         if same is None:
-            rows_of[one.event_id] = row
+            if row.payload:
+                rows_of[one.event_id] = row
             self.alike[key] = one
             return
         self.alike[key] = Occurrence(

@@ -116,6 +116,7 @@ class Store:
         self._checkpointed_at = clock.monotonic()
         self._copies = ActiveCopies(data / "tmp")
         self._copied_at = 0.0
+        self._commits = 0
         self._generation = 0
         self._state: State
         self._segments: Segments
@@ -251,6 +252,11 @@ class Store:
         configs = self._planner.index.configs
         return (project_id, config) in configs or (project_id, "") in configs
 
+    def is_over(self, project_id: int, hashes: Sequence[str], at: float) -> int:
+        """0 while the issue of these hashes may keep an event at that time, else the number of the commit to come."""
+        issue_id = self._planner.index.issue_of(project_id, hashes)
+        return self._commits + 1 if issue_id and self._planner.buckets.is_empty(issue_id, at) else 0
+
     def commit(self, batch: Sequence[Digested]) -> Committed:
         """Makes a batch durable. Raises Unavailable (try the same batch again later; `maintain` may make room) or
         Damaged (a file was set aside and `position` moved back: read the spool again from there)."""
@@ -290,6 +296,7 @@ class Store:
         commit = Commit(no, position, now, plan.delta.stored, plan.events, plan.items, encode_delta(plan.delta))
         self._attachments.keep(plan.attachments, now)
         self._guarded(segment, lambda: segment.append(commit))
+        self._commits += 1
         plan.accept(self._planner.recent)
         self._planner.buckets.accept(plan.fills)
         batch = AppliedBatch(no, position, now, plan.delta, False, _rows_of(plan), self._payload_from(plan),

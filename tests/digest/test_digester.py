@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from collector.digest.console import is_refusal, normalise_lines, scrub_lines
-from collector.digest.digester import Digester
+from collector.digest.digester import Digester, Memory
 from collector.digest.project import ProjectRules
 from collector.digest.settings import DigestSettings
 from collector.filter.settings import FilterSettings
@@ -184,8 +184,8 @@ def test_older_hashes_are_computed_only_for_what_the_store_does_not_know() -> No
     rules = {42: ProjectRules(), 43: ProjectRules()}
 
     def rows(*known: tuple[int, str]) -> list[EventRow]:
-        digester = Digester(rules, DigestSettings(), LimitSettings(), knows=lambda number, hashes: any(
-            (number, one) in known for one in hashes))  # fmt: skip
+        memory = Memory(knows=lambda number, hashes: any((number, one) in known for one in hashes))
+        digester = Digester(rules, DigestSettings(), LimitSettings(), memory=memory)
         return [digester.digest(AT, Received("envelope", number, NOW, quantity=1), body).events[0] for number in rules]
 
     first = rows()[0]
