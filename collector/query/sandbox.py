@@ -74,7 +74,9 @@ def connect(job: Job) -> duckdb.DuckDBPyConnection:
         "python_enable_replacements": False,
         "errors_as_json": True,
     }
-    return duckdb.connect(":memory:", config=config)
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET TimeZone='UTC'")  # now() then compares with our times, whatever the machine's zone
+    return connection
 
 
 def attach(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> tuple[list[str], list[str]]:
@@ -136,7 +138,7 @@ def _load(connection: duckdb.DuckDBPyConnection, view: View, source: sqlite3.Con
         casts = [f"make_timestamp(c{number})" if column.type == "TIMESTAMP" else f"c{number}"
                  for number, column in enumerate(view.columns)]  # fmt: skip
         _insert(connection, f"state_{view.name}", types, source.execute(view.state_sql), casts)
-    where = f" WHERE {after(view.time, since)}" if view.time and since else ""
+    where = f" WHERE {after(view.time, since // 60 * 60)}" if view.time and since else ""  # outcomes: by minute
     connection.execute(f"CREATE VIEW {view.name} AS SELECT * FROM state_{view.name}{where}")  # noqa: S608 - our own name
 
 

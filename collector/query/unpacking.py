@@ -4,6 +4,7 @@ DuckDB's Python functions ask for numpy to be importable but do not use it for p
 165 ms a query. A stand-in module is put in its place, in the sandbox process only, when numpy is not installed.
 """
 
+import datetime
 import importlib.util
 import json
 import sys
@@ -30,16 +31,40 @@ def stand_in_for_numpy() -> None:
     sys.modules["numpy"], sys.modules["numpy._core"] = module, core
 
 
+def stand_in_for_pytz() -> None:
+    """DuckDB asks pytz for the zone of a TIMESTAMPTZ (now()); here every time is UTC."""
+    zone = _Utc()
+    module = types.ModuleType("pytz")
+    module.__dict__.update({"utc": zone, "timezone": lambda name: zone})
+    sys.modules.setdefault("pytz", module)
+
+
+class _Utc(datetime.tzinfo):
+    def localize(self, value: datetime.datetime) -> datetime.datetime:
+        """As of pytz."""
+        return value.replace(tzinfo=self)
+
+    def utcoffset(self, value: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta()
+
+    def dst(self, value: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta()
+
+    def tzname(self, value: datetime.datetime | None) -> str:
+        return "UTC"
+
+
 def register(connection: duckdb.DuckDBPyConnection, aliases: list[str]) -> None:
     """Defines the functions that the views use. They never raise: what cannot be read is NULL."""
     stand_in_for_numpy()
+    stand_in_for_pytz()
     codecs = [PayloadCodec(_dictionaries(connection, alias)) for alias in aliases]
 
     def unpack(segment: int, enc: int, data: bytes | None) -> str | None:
         try:
             raw = codecs[segment].decode(enc, data)
             return None if raw is None else raw.decode("utf-8")
-        except (Damaged, UnicodeDecodeError, IndexError):
+        except (Damaged, UnicodeDecodeError, IndexError, TypeError):
             return None
 
     def unpack_json(segment: int, enc: int, data: bytes | None) -> str | None:

@@ -17,10 +17,10 @@ from tests.helpers.digested import NOW, SHOP, event, record, records
 
 @pytest.fixture(autouse=True)
 def no_stand_in_stays() -> Iterator[None]:
-    """The sandbox's stand-in for numpy belongs to its process; tests that use it in ours must not leave it behind:
-    Hypothesis asks whatever is called numpy for its random state."""
+    """The sandbox's stand-ins for numpy and pytz belong to its process; tests that use them in ours must not leave
+    them behind: Hypothesis asks whatever is called numpy for its random state."""
     yield
-    for name in ("numpy", "numpy._core"):
+    for name in ("numpy", "numpy._core", "pytz"):
         if name in sys.modules and not hasattr(sys.modules[name], "__file__"):
             del sys.modules[name]
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import nanoarrow
 import pytest
 
 from collector.errors import ProtocolError
 from collector.query import adhoc
 from collector.query.adhoc import Limits, Sources
+from collector.query.job import Job
+from collector.query.sandbox import prepare
 from collector.query.settings import QuerySettings
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
@@ -209,10 +212,91 @@ def test_a_parquet_answer_is_a_file_that_reads_back(sources: Sources, tmp_path: 
     assert (verdict.rows, verdict.truncated) == (91, False)
 
 
-def test_segments_older_than_since_are_not_read(sources: Sources) -> None:
+def test_segments_older_than_since_are_not_even_attached(sources: Sources) -> None:
     narrowed = adhoc.newer_than(sources, NOW + 86_000)
     assert [path.stem for path in narrowed.segments] == ["20260922", "20260923"]
     assert rows(narrowed, "SELECT count(*) AS n FROM events") == [{"n": 41}]
+    connection, skipped = prepare(Job("", "json", [str(p) for p in narrowed.segments], "", 5.0, 128 << 20, 10, 1 << 20))
+    attached = connection.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()
+    connection.close()
+    assert sorted(Path(path).stem for (path,) in attached) == ["20260922", "20260923"]
+    assert skipped == []
+
+
+def test_since_cuts_inside_a_segment_too(sources: Sources) -> None:
+    narrowed = sources._replace(since=NOW + 86_400 + 0.5 + 0.0805)
+    asked = "SELECT (SELECT count(*) FROM events) AS e, (SELECT count(*) FROM items) AS i, count(*) AS o FROM outcomes"
+    assert rows(narrowed, asked) == [{"e": 11, "i": 2, "o": 5}]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2 d", NOW - 2 * 86_400), ("90 s", NOW - 90), ("2026-09-21", NOW - 51_201 + 1), ("2026-09-21T14:13:20", NOW),
+        ("2026-09-21T14:13:20Z", NOW), ("2026-09-21 16:13:20+02:00", NOW),
+    ],
+)  # fmt: skip
+def test_since_is_an_age_or_a_moment(text: str, moment: float) -> None:
+    assert adhoc.parse_since(text, NOW) == moment
+
+
+def test_now_is_comparable_with_our_times_in_any_zone(sources: Sources) -> None:
+    [row] = rows(
+        sources, "SELECT now()::TIMESTAMP AS n, now() AS z, current_setting('TimeZone') AS zone FROM events LIMIT 1"
+    )
+    assert row["zone"] == "UTC"
+    assert row["n"] == row["z"]
+    assert row["z"].endswith("Z")
+
+
+def test_an_arrow_answer_is_a_stream_that_reads_back(sources: Sources) -> None:
+    out = io.BytesIO()
+    sql = "SELECT event_id, timestamp, tags, 'a'::ENUM('a', 'b') AS letter, [1, 2] AS l FROM events ORDER BY timestamp;"
+    verdict = adhoc.run(sql, sources, LIMITS._replace(max_rows=40), "arrow", out)
+    table = nanoarrow.ArrayStream.from_readable(out.getvalue()).read_all()
+    assert (verdict.rows, verdict.cut_by, len(table)) == (40, "max_rows", 40)
+    first = table.to_pylist()[0]
+    assert (first["event_id"], first["letter"], first["l"]) == (f"{1:032x}", "a", [1, 2])
+    assert first["timestamp"].isoformat() == "2026-09-21T14:13:20.001000"
+
+
+def test_an_arrow_answer_has_its_columns_without_rows_and_stops_at_its_bytes(sources: Sources) -> None:
+    out = io.BytesIO()
+    adhoc.run("SELECT title, count FROM issues WHERE false", sources, LIMITS, "arrow", out)
+    assert [field.name for field in nanoarrow.ArrayStream.from_readable(out.getvalue()).schema.fields] == [
+        "title", "count",
+    ]  # fmt: skip
+    out = io.BytesIO()
+    limits = LIMITS._replace(max_result_bytes=1_000_000)
+    verdict = adhoc.run("SELECT repeat('x', 1000) AS x FROM range(50000)", sources, limits, "arrow", out)
+    table = nanoarrow.ArrayStream.from_readable(out.getvalue()).read_all()
+    assert (verdict.cut_by, verdict.rows) == ("max_result_bytes", len(table))
+    assert 1_000_000 < len(out.getvalue()) < 4_000_000
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet", "json"])
+def test_a_mistake_is_marked_in_the_statement_of_the_user(sources: Sources, format: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        ask(sources, "SELECT title,\n\tnope FROM events", format)
+    assert "(line 2, column 2)" in caught.value.detail
+    assert caught.value.causes == [" nope FROM events", " ^"]
+
+
+def test_an_answer_that_arrow_cannot_hold_is_refused_with_a_sentence(sources: Sources) -> None:
+    with pytest.raises(ProtocolError, match="a type that an Arrow stream cannot hold here"):
+        ask(sources, "SELECT ['a'::ENUM('a', 'b')] AS x", "arrow")
+
+
+def test_a_parquet_answer_of_exactly_the_limit_is_not_called_cut(sources: Sources) -> None:
+    limits = LIMITS._replace(max_rows=5)
+    verdicts = [adhoc.run(f"SELECT * FROM range({n})", sources, limits, "parquet", io.BytesIO()) for n in (5, 6)]
+    assert [(one.rows, one.truncated) for one in verdicts] == [(5, False), (5, True)]
+
+
+@pytest.mark.parametrize("wrong", [{"max_rows": -1}, {"timeout_seconds": 0.0}, {"timeout_seconds": float("nan")}])
+def test_a_limit_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="should be"):
+        Limits.of(QuerySettings(), **wrong)
 
 
 def test_a_folder_that_nobody_has_open_is_read_without_changing_it(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -272,3 +274,85 @@ def test_the_child_gets_no_secrets_of_ours(sources: Sources, monkeypatch: pytest
     adhoc.run("SELECT 1", sources, LIMITS, "json", io.BytesIO())
     assert set(seen["env"]) == {"PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX"}
     assert "COLLECTOR_UPSTREAM_DSN" in os.environ
+
+
+def test_the_process_has_no_network_where_the_kernel_allows(sources: Sources) -> None:
+    """A process like the sandbox's, asked what it can see. Result: not even the loopback interface is up, and the
+    verdict says what is the case."""
+    seen = subprocess.run(
+        [sys.executable, "-c", SEES_NETWORK], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    ).stdout.split()
+    verdict = adhoc.run("SELECT 1", sources, LIMITS, "json", io.BytesIO())
+    assert (seen[0] == "False") == verdict.has_network
+    assert seen in (["True", "unreachable"], ["False", "reached"])
+    words = " ".join(LIMITS.sentences(verdict.has_network))
+    assert ("an empty network namespace" in words) != verdict.has_network
+
+
+SEES_NETWORK = """
+import socket
+from collector.query.isolation import leave_network
+listener = socket.create_server(("127.0.0.1", 0))
+left = leave_network()
+try:
+    socket.create_connection(listener.getsockname(), 1)
+    print(left, "reached")
+except OSError:
+    print(left, "unreachable")
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "csv", "table", "arrow", "parquet"])
+def test_the_clock_of_the_kernel_ends_what_nothing_else_does(sources: Sources, format: str) -> None:
+    """One call of a string function that DuckDB cannot interrupt."""
+    sql = "SELECT length(replace(repeat(repeat('ab', 1000), 60000), 'ab', 'b')) + length(regexp_replace("
+    sql += "repeat('aab', 30000000), '(a|aa)+b', 'x', 'g')) AS n"
+    error = attempt_as(sql, sources, format, LIMITS._replace(timeout_seconds=0.2))
+    assert error.status in (408, 413)
+
+
+def attempt_as(sql: str, sources: Sources, format: str, limits: Limits) -> ProtocolError:
+    with pytest.raises(ProtocolError) as caught:
+        adhoc.run(sql, sources, limits, format, io.BytesIO())
+    return caught.value
+
+
+OUR_FUNCTIONS = [
+    "SELECT collector_event_json(-5, 9, 'x'::BLOB) AS x",
+    "SELECT collector_event_json(99999, 1, '\\x28\\xB5\\x2F\\xFD'::BLOB) AS x",
+    "SELECT collector_item_text(0, 0, '\\xFF'::BLOB) AS x",
+    "SELECT collector_event_json(NULL, NULL, NULL) AS x",
+    "SELECT collector_item_text(0, 200, 'x'::BLOB) AS x",
+]
+
+
+@pytest.mark.parametrize("sql", OUR_FUNCTIONS)
+def test_our_own_functions_make_nothing_of_what_they_do_not_know(sources: Sources, sql: str) -> None:
+    out = io.BytesIO()
+    adhoc.run(sql, sources, LIMITS, "ndjson", out)
+    assert out.getvalue() == b'{"x":null}\n'
+
+
+ODD_VALUES = [
+    "DATE '290000-01-01'", "DATE '-4000-01-01'", "TIMESTAMP 'infinity'", "TIMESTAMP '290000-01-01'",
+    "TIMESTAMPTZ '0001-01-01 00:00:00+00'", "'10:00:00+02'::TIMETZ", "'101'::BIT", "union_value(a := 1)",
+    "MAP {[1, 2]: 'x'}", "chr(0) || 'a'", "1e308::DOUBLE * 10", "1::BIGNUM", "TIME '24:00:00'", "'{}'::JSON::VARIANT",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["json", "csv", "table", "arrow"])
+def test_a_value_that_is_odd_never_breaks_an_answer(sources: Sources, format: str) -> None:
+    sql = "SELECT " + ", ".join(f"{value} AS c{number}" for number, value in enumerate(ODD_VALUES))
+    out = io.BytesIO()
+    adhoc.run(sql, Sources([], None), LIMITS, format, out)
+    assert out.getvalue()
+
+
+def test_nothing_is_left_of_a_query_that_was_killed(sources: Sources) -> None:
+    """A waiting process whose owner changes its mind."""
+    with child.Child() as one:
+        path = Path(one.answer_path)
+        pid = one._process.pid
+        assert path.exists()
+    assert not path.exists()
+    assert not Path(f"/proc/{pid}").exists()
