@@ -32,6 +32,12 @@ def cpu_of(fields: list[bytes]) -> float:
     return sum(map(int, fields[11:15])) / TICK
 
 
+def own_cpu(pid: int) -> float:
+    """CPU seconds of one living process alone, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+    return sum(map(int, fields[11:13])) / TICK
+
+
 def tree(root: int) -> Usage:
     """A process and all its descendants."""
     rows: dict[int, tuple[int, Usage]] = {}
