@@ -38,6 +38,7 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.ids import new_epoch, new_public_key
 from collector.machine.link import AsyncLink
 from collector.machine.loops import calm_collector
+from collector.machine.memory import give_back
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
 from collector.spool.writer import SpoolWriter
@@ -319,6 +320,7 @@ class Front:
         while not self.server.started and not served.done():
             await asyncio.sleep(0.005)
         announce(dsn_lines(self.config, self.address), self.address)
+        give_back(self.disk)
         await asyncio.wait({served, flush}, return_when=asyncio.FIRST_COMPLETED)
         code = 0 if served.done() and not served.exception() else 70
         self.server.should_exit = True

@@ -33,7 +33,8 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor, calm_collector
-from collector.machine.net import Answer, HttpNet, Net, Request, jitter
+from collector.machine.memory import give_back
+from collector.machine.net import Answer, HttpNet, Net, NetError, Request, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
 from collector.model.settings import Size
@@ -262,6 +263,7 @@ class Shift:
             if not busy and not self.stop.is_set():
                 self.work.link.send("idle", list(self.reader.position))
                 self.work.wake.wait(1.0)
+        give_back(self.work.disk)
         while self._guarded(self.batch):  # what was acknowledged before the stop, as long as it lasts
             self.beat()
         self.publish()
