@@ -14,7 +14,7 @@ from collector.digest.enrich import Enrichment
 from collector.digest.ids import id_of
 from collector.digest.normalise import Normaliser
 from collector.errors import ProtocolError
-from collector.group.console import documents
+from collector.group.console import Broken, documents
 from collector.machine.clock import Clock, SystemClock
 from collector.scrub.scrubber import Scrubber
 from collector.scrub.settings import ScrubSettings
@@ -58,6 +58,9 @@ def is_refusal(line: str) -> bool:
 def _answers(lines: Iterable[str], work: Callable[[bytes], bytes]) -> Iterator[str]:
     try:
         for document in documents(lines):
+            if isinstance(document, Broken):
+                yield json.dumps({"error": f"not JSON: {document.why}"})
+                continue
             try:
                 yield work(json.dumps(document).encode()).decode()
             except (ValueError, ProtocolError) as error:
