@@ -254,6 +254,7 @@ class Shift:
             self.work.supervisor.start(Loop("forward", self.work.send))
         if self.work.sync is not None and "sync" not in self.work.supervisor.health():
             self.work.supervisor.start(Loop("sync", self.work.keep_statuses))
+        give_back(self.work.disk)
         while not self.stop.is_set():
             self.beat()
             self.work.wake.clear()
@@ -263,7 +264,6 @@ class Shift:
             if not busy and not self.stop.is_set():
                 self.work.link.send("idle", list(self.reader.position))
                 self.work.wake.wait(1.0)
-        give_back(self.work.disk)
         while self._guarded(self.batch):  # what was acknowledged before the stop, as long as it lasts
             self.beat()
         self.publish()
