@@ -333,6 +333,8 @@ EXAMPLES: dict[str, Any] = {
     "slug": "shop",
     "keys": ["c0ffee00c0ffee00c0ffee00c0ffee00"],
     "dsn": "http://key@host:port/1",
+    "name": "berlin",
+    "token": "a secret of its own",
 }
 
 
