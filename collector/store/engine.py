@@ -35,6 +35,7 @@ def connect(memory_limit_bytes: int, temp_folder: Path) -> duckdb.DuckDBPyConnec
     }
     connection = duckdb.connect(":memory:", config=config)
     connection.execute(f"SET checkpoint_threshold='{NEVER}'")
+    connection.execute("SET enable_progress_bar=false")  # it goes to stdout, where children put their answer
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nor at DETACH: a full disk must not stop that
     return connection
 

@@ -8,7 +8,7 @@ and then at most one segment a minute. Bytes and free disk do not depend on a cl
 import structlog
 
 from collector.machine.clock import Clock
-from collector.store.segments import Segments
+from collector.store.segments import FREE_DISK, Segments
 from collector.store.settings import RetentionSettings
 
 log = structlog.get_logger("store")
@@ -69,6 +69,6 @@ class Retention:
         """Removes sealed segments until the free disk is above its floor again."""
         removed = 0
         floor = int(self._settings.min_free_bytes)
-        while self._segments.free_bytes() < floor and self._segments.evict_oldest("free disk"):
+        while self._segments.free_bytes() < floor and self._segments.evict_oldest(FREE_DISK):
             removed += 1
         return removed

@@ -23,7 +23,7 @@ def main(data: Path, seed: int) -> None:
     while True:
         first = store.position.seq + 1
         last = first + rng.randrange(1, 60)
-        store.commit([record(n, event(n, 1 + n % 10, payload=b"x" * (n % 3000))) for n in range(first, last + 1)])
+        store.commit([record(n, event(n, 1 + n % 10, payload=b"x" * (1 + n % 3000))) for n in range(first, last + 1)])
         print(last, flush=True)
         store.maintain()
 
