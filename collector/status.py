@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from collector import __version__
 from collector.config import Config
+from collector.hub.edges import UNKNOWN
 
 MAX_BEAT_AGE_SECONDS = 10.0
 
@@ -73,7 +74,9 @@ def _outbox(forward: dict[str, Any] | None) -> dict[str, Any]:
     return {**forward["outbox"], "state": forward["state"], "sent": sent, "last_error": forward["last_error"]}
 
 
-NO_BATCH: dict[str, Any] = {"batches": 0, "entries": 0, "occurrences": 0, "repeated": 0, "last_batch_at": None, "projects": {}}
+NO_BATCH: dict[str, Any] = {
+    "batches": 0, "entries": 0, "occurrences": 0, "repeated": 0, "last_batch_at": None, "projects": {},
+}  # fmt: skip
 
 
 def _hub(facts: Facts) -> dict[str, Any] | None:
@@ -117,7 +120,7 @@ def _problems(facts: Facts) -> Iterator[str]:
     if sync and sync["last_error"]:
         yield f"statuses: {sync['last_error']}"
     for name, edge in (facts.edges or {}).items():
-        if edge["last_error"]:
+        if edge["last_error"] and name != UNKNOWN:  # anybody can knock without a token; the table of edges shows it
             yield f"edge {name}: {edge['last_error']}"
     yield from facts.beat.get("problems") or []
 

@@ -1,5 +1,6 @@
 """The format: what is written is read, what is not a batch is named."""
 
+import random
 from typing import Any
 
 import msgspec
@@ -67,6 +68,28 @@ def test_a_flaw_of_the_batch_is_named(fields: dict[str, Any], cause: str) -> Non
 )  # fmt: skip
 def test_a_flaw_of_an_entry_is_named_with_its_place(fields: dict[str, Any], cause: str) -> None:
     assert flaw(decoded(batch(entry(1), entry(2, **fields)))) == (400, f"entries[1].{cause}")
+
+
+def test_damaged_batches_are_refused_or_read_and_nothing_else() -> None:
+    pick = random.Random(7)
+    whole = decoded(batch(entry(1), entry(2, count=7, users=users(3, 9)), entry(3, kind="log", headers=b'{"a":1}')))
+    fates = [fate(damaged(whole, pick)) for _ in range(3000)]
+    assert {"read", "400"} <= set(fates) <= {"read", "400", "426"}
+
+
+def damaged(data: bytes, pick: random.Random) -> bytes:
+    place, kind = pick.randrange(len(data)), pick.randrange(3)
+    changed = bytes((pick.randrange(256),))
+    return (data[:place], data[:place] + changed + data[place:], data[:place] + changed + data[place + 1 :])[kind]
+
+
+def fate(data: bytes) -> str:
+    try:
+        for one in read_batch(data).entries:
+            item_of(one), users_of(one)
+    except ProtocolError as error:
+        return str(error.status)
+    return "read"
 
 
 def test_garbage_is_no_batch_and_types_are_named() -> None:
