@@ -4,8 +4,8 @@ The first line of a file says its purpose, where it runs and its parameters:
 
 - `state`: on state.sqlite;
 - `all`: on all segments at once, `{events}` stands for their union;
-- `one`: on the row of the event `$event_id` in the newest segment that holds it; `{segment}` and `$rowid` stand for
-  them;
+- `one`: on the row of the event `$event_id` in the newest segment that holds it; `{segment}` and `{rowid}` stand for
+  them (as text: DuckDB reads a row 2 ms faster when it knows the number while it plans);
 - `newest`: finds rowid and timestamp (microseconds) in one `{segment}`, from the newest on as far as needed;
 - `rows`: what `newest` then reads of the rows from `{first}` to `{last}`.
 
@@ -71,12 +71,12 @@ def ask(store: Readable, name: str, /, since: float | None = None, **values: Any
     query = QUERIES[name]
     if since is not None and "since" in query.parameters:
         values["since"] = since
-    bound = {parameter: values[parameter] for parameter in query.parameters if parameter != "rowid"}
+    bound = {parameter: values[parameter] for parameter in query.parameters}
     if query.place == "state":
         return store.reads.ask_state(query.sql, bound)
     if query.place == "one":
         for segment, rowid in store.reads.locate(values["event_id"]):
-            if rows := store.reads.ask_one(segment, query.sql, {**bound, "rowid": rowid}):
+            if rows := store.reads.ask_one(segment, query.sql.replace("{rowid}", str(rowid)), bound):
                 return rows
         return []
     if query.place == "newest":

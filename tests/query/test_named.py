@@ -55,7 +55,7 @@ def test_a_segment_query_fits_the_schema_and_uses_all_its_parameters(name: str) 
     for statement in SEGMENT_DDL:
         connection.execute(statement.format(seg="seg"))
     sql = query.sql.replace("{segment}", "seg").replace("{events}", "seg.events")
-    sql = sql.replace("{first}", "1").replace("{last}", "2")
+    sql = sql.replace("{first}", "1").replace("{last}", "2").replace("{rowid}", "3")
     connection.execute(f"EXPLAIN {sql}", dict.fromkeys(query.parameters))
     connection.close()
 
