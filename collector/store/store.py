@@ -8,8 +8,6 @@ Damaged, and the reader must be opened again at `position`. Records at or below 
 may always be sent again. `checkpoint` returns what may be removed from the spool.
 """
 
-
-
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,7 @@
 """Contents of attachments are files beside the segments: once each, durable first, gone with their rows."""
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from collector.model.event import ItemRow
 from collector.model.settings import Size
 from collector.store.attachments import Attachments, digest_of, path_of
 from collector.store.care import backup, of_folder_at_rest, restore, verify
+from collector.store.engine import connect
 from collector.store.settings import RetentionSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
@@ -124,3 +126,29 @@ def test_backup_and_restore_bring_them_along(store: Store, data: Path, tmp_path:
     restore(tmp_path / "saved", tmp_path / "again")
     assert files(tmp_path / "again") == files(data)
     assert Attachments(store._attachments._disk, tmp_path / "again").get(digest_of(LOG)) == LOG
+
+
+def test_a_folder_of_the_format_before_is_read_and_brought_up_to_date(
+    open_store: Opener, clock: FakeClock, data: Path, tmp_path: Path
+) -> None:
+    """Format 1 had attachments as payloads, and state.sqlite did not know how many events were kept."""
+    store = open_store()
+    store.commit([record(1, event(1), event(2, 2), items=(attachment(LOG),), before=0)])
+    clock.advance(DAY)
+    store.maintain()
+    store.close()
+    connection = connect(64 << 20, tmp_path)
+    connection.execute(f"ATTACH '{segment_files(data)[0]}' AS s")
+    connection.execute("UPDATE s.seg_info SET v = '1' WHERE k = 'format'")
+    connection.execute("UPDATE s.items SET enc = 0, payload = ?", [LOG])
+    connection.close()
+    with sqlite3.connect(data / "state.sqlite") as state:
+        state.execute("ALTER TABLE issues DROP COLUMN kept")
+        state.execute("ALTER TABLE issues DROP COLUMN kept_since")
+    state.close()
+    again = open_store()
+    again.maintain()
+    assert kept(again) == [LOG]
+    assert again._state.rows("SELECT id, kept, kept_since FROM issues ORDER BY id") == [(1, 1, None), (2, 1, None)]
+    again.commit([record(2, event(3), before=3)])
+    assert again._state.rows("SELECT kept FROM issues WHERE id = 1") == [(2,)]

@@ -67,7 +67,9 @@ def test_its_rows_go_and_the_ledger_says_how_many(expired: Store, clock: FakeClo
     assert ledger(expired) == (42, 14, 0)
     assert expired.payload(f"{3:032x}", 43) is None
     assert expired.payload(f"{4:032x}", 42) is not None
-    rows = expired._state.rows("SELECT project_id, sum(count), sum(kept), max(kept_since) IS NULL FROM issues GROUP BY 1")
+    rows = expired._state.rows(
+        "SELECT project_id, sum(count), sum(kept), max(kept_since) IS NULL FROM issues GROUP BY 1"
+    )
     assert rows == [(42, 28, 28, 1), (43, 13, 0, 0)]
     clock.advance(61.0)
     expired.maintain()

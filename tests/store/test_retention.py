@@ -145,7 +145,7 @@ def test_a_removal_cut_short_is_finished_and_not_counted_twice(
     store = open_store()
     days(store, clock, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(store._segments, "_unlink", lambda name: None)
+        patch.setattr(store._segments, "_unlink", lambda name, is_urgent=True: None)
         store._segments.evict_oldest("age")
     kill(store)
     again = open_store()
