@@ -12,6 +12,8 @@ from collector.digest.trim import fits, trim_raw
 
 CONTEXT_BAG, FLAGS_BAG = (8192, 7), (131072, 7)
 OBJECT, NULL = 0x7B, 0x6E
+MAX_REMEMBERED = 2048
+NOT_KNOWN: dict[bytes, Raw] = {}
 TRACE_FIELDS = frozenset(TraceContext.__struct_fields__)
 SUMMARISED = {"os": "os", "client_os": "os", "runtime": "runtime", "browser": "browser"}
 FROZEN_VERSIONS = {("Windows", "10"): ">=10", ("Mac OS X", "10.15.7"): ">=10.15.7", ("macOS", "10.15.7"): ">=10.15.7"}
@@ -27,16 +29,18 @@ class Contexts:
     """Normalises contexts; remembers the ones that repeat (runtime, operating system)."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes], Raw] = {}
+        self._known: dict[str, dict[bytes, Raw]] = {}
+        self._room = MAX_REMEMBERED
 
     def normalise(self, event: Event, about: About, remarks: Remarks) -> dict[str, Raw]:
         """The contexts of `event`, completed. Raises NeedsRepair."""
         given = event.contexts or {}
         contexts: dict[str, Raw] = {}
         trace: Raw | None = None
+        known_of = self._known.get
         for name, raw in given.items():
             data = bytes(raw)
-            known = self._known.get((name, data))
+            known = known_of(name, NOT_KNOWN).get(data) if name != "trace" else None
             if known is not None:
                 contexts[name] = known
             elif data[0] == NULL:
@@ -55,9 +59,11 @@ class Contexts:
         fitted = raw if fits(data, bag) else trim_raw(raw, bag, remarks, ["contexts", name])
         made = _typed(name, fitted)
         if fitted is raw and len(data) < 2048:
-            if len(self._known) >= 2048:
+            self._room -= 1
+            if self._room < 0:
                 self._known.clear()
-            self._known[(name, data)] = Raw(bytes(made))
+                self._room = MAX_REMEMBERED
+            self._known.setdefault(name, {})[data] = Raw(bytes(made))
         return made
 
 
@@ -88,12 +94,11 @@ def completed(name: str, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_hex(text: str, digits: int) -> bool:
-    """Whether `text` is so many hex digits. `int` alone would take signs, blanks and underscores."""
+    """Whether `text` is so many hex digits. `fromhex` alone would take blanks between them."""
     try:
-        int(text, 16)
+        return len(text) == digits and len(bytes.fromhex(text)) * 2 == digits
     except ValueError:
         return False
-    return len(text) == digits and text.isalnum()
 
 
 def _trace(raw: Raw | None, about: About, remarks: Remarks) -> Raw:

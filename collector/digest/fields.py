@@ -21,6 +21,7 @@ BAD_RELEASE = re.compile(r"[/\\\r\n\t\x0b\x0c]")
 BAD_ENVIRONMENT = re.compile(r"[/\\\r\n\t\x0b\x0c]")
 GOOD_DIST = re.compile(r"[A-Za-z0-9_.\-]+")
 GOOD_TAG_KEY = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
+MAX_REMEMBERED, MAX_TAGS_REMEMBERED = 4096, 64
 MAX_RELEASE_CHARS, MAX_ENVIRONMENT_CHARS, MAX_DIST_CHARS, MAX_TAG_CHARS = 200, 64, 64, 200
 
 Pair = list[str | None]
@@ -106,14 +107,31 @@ def _dist(event: Event, remarks: Remarks) -> None:
         event.dist = trimmed or None
 
 
-def normalise_names(event: Event, remarks: Remarks) -> None:
-    """Release, environment and dist; the environment may have come as a tag (see normalise_tags, called before)."""
-    if event.release is not None:
-        _release(event, remarks)
-    if event.environment is not None:
-        _environment(event, remarks)
-    if event.dist is not None:
-        _dist(event, remarks)
+Names = tuple[Any, Any, Any]
+
+
+class KnownNames:
+    """Release, environment and dist; an application sends the same few of them again and again."""
+
+    def __init__(self) -> None:
+        self._seen: set[Names] = set()  # that stay as they are
+
+    def normalise(self, event: Event, remarks: Remarks) -> None:
+        """The three in place; the environment may have come as a tag (see normalise_tags, called before)."""
+        given = event.release, event.environment, event.dist
+        if given in self._seen:
+            return
+        if event.release is not None:
+            _release(event, remarks)
+        if event.environment is not None:
+            _environment(event, remarks)
+        if event.dist is not None:
+            _dist(event, remarks)
+        # 1 == 1.0 == True, but none of them is a text, so none stays as it is
+        if given == (event.release, event.environment, event.dist):
+            if len(self._seen) >= MAX_REMEMBERED:
+                self._seen.clear()
+            self._seen.add(given)
 
 
 def normalise_fingerprint(parts: list[Any] | None, remarks: Remarks) -> list[str] | None:
@@ -130,38 +148,41 @@ def normalise_fingerprint(parts: list[Any] | None, remarks: Remarks) -> list[str
     return texts or None
 
 
-class TagNames:
-    """The orders of tag names seen before: an application sends the same few sets of names again and again."""
+class KnownTags:
+    """The orders of tag names and the pairs seen before: few of them are new in the events of an application."""
 
     def __init__(self) -> None:
         self._orders: dict[tuple[str, ...], list[str] | None] = {}
+        self._pairs: set[tuple[str, Any]] = set()  # good names with good texts
 
-    def order(self, tags: dict[str, Any]) -> list[str] | None:
-        """The names of `tags` sorted, or None when one of them needs a closer look."""
+    def pairs(self, tags: dict[str, Any]) -> list[Any] | None:
+        """The pairs of good names and good texts, the usual case, sorted; None when something needs a closer look."""
         names = tuple(tags)
-        try:
-            return self._orders[names]
-        except KeyError:
-            if len(self._orders) >= 1024 or len(names) > 64:
-                self._orders.clear()
-            plain = all(GOOD_TAG_KEY.fullmatch(name) and name not in RESERVED_TAGS for name in names)
-            order = self._orders[names] = sorted(names) if plain and "server_name" not in tags else None
-            return order
+        order = self._orders.get(names)
+        if order is None:
+            order = self._order(names)
+            if order is None:
+                return None
+        if not self._pairs.issuperset(tags.items()):
+            if len(self._pairs) >= MAX_REMEMBERED:
+                self._pairs.clear()
+            for pair in tags.items() - self._pairs:
+                value = pair[1]
+                if type(value) is not str or not 0 < len(value) <= MAX_TAG_CHARS or "\n" in value or value[0] <= " ":
+                    return None
+                self._pairs.add(pair)
+        return [[name, tags[name]] for name in order]
 
-
-def _plain_pairs(event: Event, names: TagNames) -> list[Any] | None:
-    """The pairs of an object of good names and good texts, the usual case; None when something needs a closer look."""
-    tags = event.tags
-    order = names.order(tags) if isinstance(tags, dict) else None
-    if order is None or not isinstance(tags, dict):
-        return None
-    pairs = []
-    for name in order:
-        value = tags[name]
-        if type(value) is not str or not 0 < len(value) <= MAX_TAG_CHARS or "\n" in value or value[0] <= " ":
+    def _order(self, names: tuple[str, ...]) -> list[str] | None:
+        """The names sorted, or None when one of them needs a closer look."""
+        if not all(GOOD_TAG_KEY.fullmatch(name) and name not in RESERVED_TAGS for name in names):
             return None
-        pairs.append([name, value])
-    return pairs
+        if "server_name" in names or len(names) > MAX_TAGS_REMEMBERED:
+            return None
+        if len(self._orders) >= MAX_REMEMBERED:
+            self._orders.clear()
+        order = self._orders[names] = sorted(names)
+        return order
 
 
 def _given_pairs(event: Event, remarks: Remarks) -> Iterable[Any]:
@@ -174,20 +195,23 @@ def _given_pairs(event: Event, remarks: Remarks) -> Iterable[Any]:
     return tags or ()
 
 
-def normalise_tags(event: Event, names: TagNames, remarks: Remarks) -> None:
+def normalise_tags(event: Event, known_tags: KnownTags, remarks: Remarks) -> None:
     """`tags` as a list of [key, value], first of a name wins; reserved names are removed, `environment` moves up."""
-    pairs = _plain_pairs(event, names) if not remarks.tree.get("tags") else None
+    tags = event.tags
+    pairs = known_tags.pairs(tags) if isinstance(tags, dict) and not remarks.tree.get("tags") else None
     if pairs is None:
         _look_closely(event, remarks)
     else:
         event.tags = pairs or None
-    if event.server_name is not None or event.site is not None:
-        known = [pair[0] for pair in event.tags or () if pair]
-        for name, value in (("server_name", event.server_name), ("site", event.site)):
-            if value and name not in known:
-                pairs = list(event.tags or ())
-                event.tags = [*pairs, [name, _tag_value(value, len(pairs), remarks)]]
-        event.server_name = event.site = None
+    for name, value in (("server_name", event.server_name), ("site", event.site)):
+        if value:
+            made = event.tags or []
+            if not any(pair and pair[0] == name for pair in made):
+                pair: Pair = [name, value]
+                if len(value) > MAX_TAG_CHARS or value[0] <= " " or value[-1] <= " " or "\n" in value:
+                    pair = [name, _tag_value(value, len(made), remarks)]
+                event.tags = [*made, pair]
+    event.server_name = event.site = None
 
 
 def _look_closely(event: Event, remarks: Remarks) -> None:

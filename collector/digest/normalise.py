@@ -17,10 +17,10 @@ from collector.digest.contexts import Contexts
 from collector.digest.enrich import Enrichment
 from collector.digest.fields import (
     LEVELS,
-    TagNames,
+    KnownNames,
+    KnownTags,
     normalise_fingerprint,
     normalise_level,
-    normalise_names,
     normalise_platform,
     normalise_source,
     normalise_tags,
@@ -50,7 +50,8 @@ class Normaliser:
         self.enrichment = enrichment
         self._stacks = Stacks()
         self._contexts = Contexts()
-        self._tag_names = TagNames()
+        self._known_tags = KnownTags()
+        self._known_names = KnownNames()
         self._sdks = Rewritten(Sdk, _write_sdk)
         self._modules = Verified(dict[str, str | None], 256)
         self._images = Rewritten(DebugMeta, msgspec.json.encode, 64)
@@ -106,8 +107,8 @@ class Normaliser:
         return Normalised(EVENT_WRITER.encode(event), event, remarks)
 
     def _names(self, event: Event, remarks: Remarks) -> None:
-        normalise_tags(event, self._tag_names, remarks)
-        normalise_names(event, remarks)
+        normalise_tags(event, self._known_tags, remarks)
+        self._known_names.normalise(event, remarks)
         event.fingerprint = normalise_fingerprint(event.fingerprint, remarks)
         normalise_source(event, remarks)
         if event.transaction is not None:
@@ -237,14 +238,15 @@ def _breadcrumbs(event: Event, about: About, remarks: Remarks) -> None:
     if not crumbs.values:
         event.breadcrumbs = None
     drift = about.drift
+    known_level, nothing, (most, deepest) = LEVELS.get, NOTHING, CRUMB_BAG
     for index, crumb in enumerate(crumbs.values or ()):
         if crumb is None:
             continue
-        if crumb.timestamp is not None:
-            seconds = seconds_of(crumb.timestamp)
+        stamp = crumb.timestamp
+        if stamp is not None:
+            seconds = seconds_of(stamp)
             if seconds is None:
-                crumb.timestamp = normalise_time(crumb.timestamp, about, remarks,
-                                                 ("breadcrumbs", "values", index, "timestamp"))  # fmt: skip
+                crumb.timestamp = normalise_time(stamp, about, remarks, ("breadcrumbs", "values", index, "timestamp"))
             else:
                 crumb.timestamp = seconds + drift
         if crumb.type is None:
@@ -252,13 +254,16 @@ def _breadcrumbs(event: Event, about: About, remarks: Remarks) -> None:
         level = crumb.level
         if level is None:
             crumb.level = "info"
-        elif level not in LEVELS:
-            _crumb_level(crumb, index, remarks)
         else:
-            crumb.level = LEVELS[level]
-        if crumb.data is not NOTHING:
+            name = known_level(level)
+            if name is None:
+                _crumb_level(crumb, index, remarks)
+            elif name is not level:
+                crumb.level = name
+        if crumb.data is not nothing:
             data = bytes(crumb.data)
-            if data[0] != OBJECT or not fits(data, CRUMB_BAG):
+            brackets = data.count(b"{") + data.count(b"[")
+            if data[0] != OBJECT or brackets >= deepest or len(data) + 2 * brackets + 2 > most:
                 crumb.data = checked_bag(crumb.data, CRUMB_BAG, remarks, ("breadcrumbs", "values", index, "data"))
 
 

@@ -1,6 +1,8 @@
 """The HTTP request of an event. Rules: protocol E4, E5."""
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -16,6 +18,8 @@ METHOD = re.compile(r"[A-Z\-_]{3,32}")
 DATA_BAG, HEADER_BAG, ENV_BAG, COOKIE_BAG, QUERY_BAG = (8192, 7), (8192, 7), (8192, 7), (2048, 5), (1024, 3)
 MAX_FRAGMENT_CHARS = 1024
 QUOTE, NULL = 0x22, 0x6E
+TEXTS = frozenset((str,))
+NO_REMARKS: dict[str, Any] = {}
 
 Pairs = list[Any]
 
@@ -72,13 +76,13 @@ def _headers(given: dict[str, Any] | list[Any] | None, remarks: Remarks) -> Pair
     if not given:
         return []
     if isinstance(given, dict):
-        found = [[_title(name), _header_value(value)] for name, value in given.items()]
-        found.sort(key=_first)
-        if remarks:
-            order = sorted(given, key=_title)
-            for index, name in enumerate(order):
+        order = _header_order(tuple(given))
+        if remarks and "headers" in remarks.tree.get("request", NO_REMARKS):
+            for index, name in enumerate(sorted(given, key=_title)):
                 remarks.moved(("request", "headers", name), ("request", "headers", index, "1"))
-        return found
+        if TEXTS.issuperset(map(type, given.values())):
+            return [[title, given[name]] for title, name in order]
+        return [[title, _header_value(given[name])] for title, name in order]
     found = []
     for index, pair in enumerate(given):
         if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str):
@@ -89,7 +93,13 @@ def _headers(given: dict[str, Any] | list[Any] | None, remarks: Remarks) -> Pair
     return found
 
 
-def _first(pair: list[Any]) -> str:
+@lru_cache(maxsize=1024)
+def _header_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(title, name) sorted by title: browsers and libraries send the same few sets of headers."""
+    return sorted(((_title(name), name) for name in names), key=_first)
+
+
+def _first(pair: Sequence[Any]) -> str:
     return pair[0] or ""
 
 
@@ -132,8 +142,13 @@ def _cookie_pairs(text: str) -> Pairs:
     return pairs
 
 
+@lru_cache(maxsize=1024)
+def _parsed_query(text: str) -> list[tuple[str, str]]:
+    return parse_qsl(text.removeprefix("?"), keep_blank_values=True)
+
+
 def _query_pairs(text: str) -> Pairs:
-    return [list(pair) for pair in parse_qsl(text.removeprefix("?"), keep_blank_values=True)]
+    return [list(pair) for pair in _parsed_query(text)]
 
 
 def _pairs(given: Any, read: Any, remarks: Remarks, name: str) -> Pairs:
@@ -142,7 +157,7 @@ def _pairs(given: Any, read: Any, remarks: Remarks, name: str) -> Pairs:
         return list(read(given))
     if isinstance(given, dict):
         names = sorted(given)
-        if remarks:
+        if remarks and name in remarks.tree.get("request", NO_REMARKS):
             for index, key in enumerate(names):
                 remarks.moved(("request", name, key), ("request", name, index, "1"))
         return [[key, _scalar(given[key])] for key in names]
@@ -162,7 +177,9 @@ def _scalar(value: Any) -> str | None:
 
 def _bounded(pairs: Pairs, bag: tuple[int, int], remarks: Remarks, name: str) -> Pairs:
     """Pairs within their limit of bytes."""
-    cost = 3 + sum(len(part) * 4 + 6 for pair in pairs for part in pair if part)
+    cost = 3
+    for key, value in pairs:
+        cost += (len(key or "") + len(value or "")) * 4 + 12
     if cost <= bag[0]:
         return pairs
     trimmed = Trimmer(remarks).bag(pairs, bag, ["request", name])

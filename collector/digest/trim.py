@@ -5,6 +5,7 @@ three, each number its digits plus one, each container three; keys are free. A c
 its JSON text. Observed figures: reference protocol, E4.
 """
 
+import re
 import sys
 from typing import Any
 
@@ -28,6 +29,8 @@ def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
+CONTAINERS = b"{["
+DEEPEST = {depth: re.compile(rb"[{\[]\n {%d}.*?\n {%d}[}\]]" % (depth, depth - 1), re.DOTALL) for depth in range(2, 9)}
 SHALLOW = {depth: _shallow(depth - 1).decode for depth in range(2, 9)}
 
 
@@ -135,32 +138,29 @@ class Trimmer:
         return kept if isinstance(value, dict) else list(kept.values())
 
 
-def _flattened(value: Any, depth: int, texts: list[bytes]) -> Any:
-    """A container, its inner ones at the depth limit as JSON text: what the trimmer does where the room suffices."""
-    if depth > 2:
-        for inner in value.values() if type(value) is dict else value:
-            if type(inner) is dict or type(inner) is list:
-                _flattened(inner, depth - 1, texts)
-        return value
-    for key, inner in value.items() if type(value) is dict else enumerate(value):
-        if inner and (type(inner) is dict or type(inner) is list):
-            text = msgspec.json.encode(inner)
-            texts.append(text)
-            value[key] = text.decode()
-    return value
+def _flattened(data: bytes, depth: int, texts: list[bytes]) -> bytes:
+    """JSON with the containers at the depth limit as JSON text (added to `texts`): what the trimmer does where there is
+    room. Printed over lines, depth is a number of blanks; four times cheaper than a walk over the decoded value."""
+
+    def as_text(hit: re.Match[bytes]) -> bytes:
+        text = msgspec.json.encode(msgspec.json.decode(hit[0]))
+        texts.append(text)
+        return msgspec.json.encode(text.decode())
+
+    flat = DEEPEST[depth].sub(as_text, msgspec.json.format(data, indent=1))
+    return msgspec.json.format(flat, indent=-1) if texts else data
 
 
 def trim_raw(raw: Raw, bag: Bag, remarks: Remarks, path: list[str | int], item: Bag | None = None) -> Raw:
     """The bag in `raw` within its limits; the very same object when nothing had to be cut."""
-    data, value = bytes(raw), msgspec.json.decode(raw)
-    if item is None and isinstance(value, dict | list):
+    data = bytes(raw)
+    if item is None and data[0] in CONTAINERS:
         texts: list[bytes] = []
-        flat = _flattened(value, bag[1], texts)
+        flat = _flattened(data, bag[1], texts)
         if is_small(data, bag[0] - sum(map(len, texts)) - 3 * len(texts)):
-            return Raw(msgspec.json.encode(flat)) if texts else raw
-        value = msgspec.json.decode(raw)
+            return Raw(flat) if texts else raw
     trimmer = Trimmer(remarks)
-    trimmed = trimmer.bag(value, bag, path, item)
+    trimmed = trimmer.bag(msgspec.json.decode(data), bag, path, item)
     return Raw(msgspec.json.encode(trimmed)) if trimmer.changed else raw
 
 
