@@ -10,6 +10,7 @@ field order of Packed.
 
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import zstandard
@@ -27,7 +28,8 @@ BATCH_KEY = "b:"
 TARGET = "hub:"
 PACKED_VERSION = 1
 REPORTS = "reports"  # the queue of client reports; they belong to no category
-MAX_ENTRIES, MAX_BYTES = 500, 1 << 20  # per batch, packed; one entry may be larger
+MAX_ENTRIES, MAX_BYTES = 500, 1 << 20  # per batch, as stored; one entry may be larger
+MAX_RAW_BYTES = 4 << 20  # of payloads; alike ones shrink to a hundredth, which a hub takes for a bomb beyond 8 MiB
 
 
 class Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -40,6 +42,15 @@ class Packed(msgspec.Struct, array_like=True, frozen=True):
     occurrences: int
     items: int
     body: bytes
+
+
+class Load(NamedTuple):
+    """What goes into one batch: entries of one queue and one project. created_at: of the oldest."""
+
+    queue: str
+    project_id: int
+    entries: list[Entry]
+    created_at: float
 
 
 class Packing:
@@ -64,15 +75,6 @@ class Packing:
         count = parcel.count if is_event else 1
         return Entry(kind, parcel.event_id, count, first, last, parcel.users[: 8 * MAX_USERS], headers, stored)
 
-    def pack(
-        self, cursor: sqlite3.Cursor, queue: str, entries: Sequence[Queued], parcels: Sequence[Parcel], now: float
-    ) -> int:
-        """Replace entries, all of one project, by one batch; its size. Raises Damaged before anything is changed."""
-        made = [self.entry_of(parcel) for parcel in parcels]
-        windows.delete(cursor, [entry.id for entry in entries])
-        oldest = min(entry.created_at for entry in entries)
-        return self._put(cursor, queue, parcels[0].project_id, made, (oldest, now))
-
     def report(
         self, cursor: sqlite3.Cursor, project_id: int, reports: Sequence[tuple[str, str, int]], now: float
     ) -> int:
@@ -80,22 +82,21 @@ class Packing:
         discarded = [{"reason": reason, "category": category, "quantity": count} for reason, category, count in reports]
         payload = msgspec.json.encode({"timestamp": now, "discarded_events": discarded})
         entry = Entry("client_report", "", 1, now, now, b"", b"", payload)
-        return self._put(cursor, REPORTS, project_id, [entry], (now, now))
+        return self.put(cursor, Load(REPORTS, project_id, [entry], now), now)
 
-    def _put(
-        self, cursor: sqlite3.Cursor, queue: str, project_id: int, made: list[Entry], times: tuple[float, float]
-    ) -> int:
-        created_at, now = times
-        batch = Batch(VERSION, self._edge, new_batch_id(), now, project_id, made)
-        events = [entry for entry in made if entry.kind in (EVENT, SUMMARY)]
-        occurrences = sum(entry.count for entry in events)
-        packed = Packed(PACKED_VERSION, batch.batch_id, project_id, len(events), occurrences,
-                        len(made) - len(events), write_batch(batch))  # fmt: skip
+    def put(self, cursor: sqlite3.Cursor, load: Load, now: float) -> int:
+        """Queue a batch, its id made for good; its size."""
+        batch = Batch(VERSION, self._edge, new_batch_id(), now, load.project_id, load.entries)
+        events = [entry for entry in load.entries if entry.kind in (EVENT, SUMMARY)]
+        occurrences, items = sum(entry.count for entry in events), len(load.entries) - len(events)
+        packed = Packed(
+            PACKED_VERSION, batch.batch_id, load.project_id, len(events), occurrences, items, write_batch(batch)
+        )
         body = msgspec.msgpack.encode(packed)
-        quantity = batch.occurrences if queue != REPORTS else 0
-        category = "default" if queue == REPORTS else queue
+        is_report = load.queue == REPORTS
+        category, quantity = ("default", 0) if is_report else (load.queue, batch.occurrences)
         key = BATCH_KEY + batch.batch_id.hex()
-        put(cursor, Queued(TARGET + queue, category, body, 0, quantity, key, created_at))
+        put(cursor, Queued(TARGET + load.queue, category, body, 0, quantity, key, load.created_at))
         return len(body)
 
     def halves(self, cursor: sqlite3.Cursor, entry: Queued, packed: Packed, now: float) -> bool:
@@ -112,7 +113,7 @@ class Packing:
             parts = [[msgspec.structs.replace(whole[0], payload=slimmed)]]
         windows.delete(cursor, [entry.id])
         for part in parts:
-            self._put(cursor, entry.target.removeprefix(TARGET), packed.project_id, part, (entry.created_at, now))
+            self.put(cursor, Load(entry.target.removeprefix(TARGET), packed.project_id, part, entry.created_at), now)
         return True
 
 

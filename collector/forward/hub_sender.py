@@ -12,8 +12,10 @@ from collector.forward.hub_packing import (
     BATCH_KEY,
     MAX_BYTES,
     MAX_ENTRIES,
+    MAX_RAW_BYTES,
     REPORTS,
     TARGET,
+    Load,
     Packed,
     Packing,
     packed_of,
@@ -23,7 +25,6 @@ from collector.forward.hub_target import HubTarget, HubVerdict, judge_hub
 from collector.forward.items import QUEUES
 from collector.forward.limits import ALL, DEFAULT_SECONDS, Limits
 from collector.forward.pace import Pace
-from collector.forward.parcel import Parcel
 from collector.forward.sender import IDLE_SECONDS, REPORT_SECONDS, TIDY_SECONDS, World
 from collector.forward.settings import UpstreamSettings
 from collector.machine.net import NetError, Request
@@ -117,24 +118,34 @@ class HubSender:
     def _pack(self, queue: str) -> bool:
         """Make a batch of what waits in a queue, of the project whose turn it is; False when nothing waits."""
         entries = self._outbox.next_batch(queue, self._clock.now(), MAX_ENTRIES, MAX_BYTES)
-        chosen: list[tuple[Entry, Parcel]] = []
+        if not entries:
+            return False
+        chosen: list[int] = []
         postponed: list[int] = []
+        raw_bytes = 0
+        load = Load(queue, 0, [], entries[0].created_at)
         for entry in entries:
             try:
                 parcel = parcel_of(entry)
-                self._packing.entry_of(parcel)
+                made = self._packing.entry_of(parcel)
             except Damaged:
                 self._give_up(entry, "collector_refused")
                 continue
             if parcel.project_id in self._held:
                 postponed.append(entry.id)
-            elif not chosen or parcel.project_id == chosen[0][1].project_id:
-                chosen.append((entry, parcel))
+            elif not chosen or parcel.project_id == load.project_id:
+                load = load._replace(project_id=parcel.project_id)
+                chosen.append(entry.id)
+                load.entries.append(made)
+                raw_bytes += len(made.payload)
+                if raw_bytes >= MAX_RAW_BYTES:
+                    break
         wall = self._clock.now()
         with self._outbox.transaction(synced=True) as cursor:
             windows.postpone(cursor, postponed, wall + HELD_SECONDS)
             if chosen:
-                self._packing.pack(cursor, queue, [one for one, _ in chosen], [one for _, one in chosen], wall)
+                windows.delete(cursor, chosen)
+                self._packing.put(cursor, load, wall)
         self._bounds.measure(self._outbox)
         return bool(chosen)
 

@@ -80,7 +80,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("collector_outbox_bytes", "gauge", "bytes waiting for upstream", _at("outbox", "bytes")),
     Metric("collector_outbox_oldest_age_seconds", "gauge", "age of oldest unsent", _at("outbox", "oldest_age_seconds")),
     Metric("collector_forward_sent_total", "counter", "envelopes accepted upstream", _at("outbox", "sent")),
-    Metric("collector_sync_linked_issues", "gauge", "issues whose counterpart upstream is known", _at("sync", "linked")),
+    Metric("collector_sync_linked_issues", "gauge", "issues found upstream", _at("sync", "linked")),
     Metric("collector_sync_unlinked_issues", "gauge", "issues that upstream has an event of, not found there yet",
            _at("sync", "unlinked")),
     Metric("collector_sync_totals_total", "counter", "statuses taken over and told, conflicts, API calls",
