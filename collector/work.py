@@ -149,6 +149,8 @@ class Work:
         self.digested.set()
         if self.forward is not None:
             self.forward.hurry()
+        if self.sync is not None:
+            self.sync.hurry()
         self.supervisor.join(self.config.process.shutdown_timeout)
 
     def listen(self, beat: Beat, stop: threading.Event) -> None:
@@ -368,7 +370,11 @@ class Shift:
 
     def take_over(self, wanted: Sequence[Wanted]) -> None:
         """Statuses that upstream has; an issue that was changed here in the meantime is looked at again next time."""
-        known = {row["id"]: row["status"] for row in self.store.reads.ask_state("SELECT id, status FROM issues", {})}
+        rows = self.store.reads.ask_state(
+            "SELECT id, status FROM issues WHERE id IN (SELECT value FROM json_each($ids))",
+            {"ids": str([one.issue_id for one in wanted])},
+        )
+        known = {row["id"]: row["status"] for row in rows}
         changes = [(one.issue_id, one.status) for one in wanted if known.get(one.issue_id) == one.seen]
         if changes:
             self.store.set_statuses(changes, UPSTREAM)

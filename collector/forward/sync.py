@@ -59,6 +59,7 @@ class Sync:
         self._project_id = int(parse_dsn(dsn).url.rstrip("/").split("/")[-2])
         self._organisation = settings.api_organization
         self._interval = float(settings.sync_interval)
+        self._drain_timeout = float(settings.drain_timeout)
         self._clock = world.clock
         self._net = world.net
         self._apply = apply
@@ -80,6 +81,10 @@ class Sync:
                     stop.wait(SLICE_SECONDS)
         finally:
             self._net.close()
+
+    def hurry(self) -> None:
+        """At shutdown: no request in flight takes longer than drain_timeout from now."""
+        self._net.hurry(self._drain_timeout)
 
     def _round(self, state_path: Path, beat: Callable[[], None]) -> float:
         """One round; the seconds until the next."""
