@@ -5,16 +5,18 @@ Each works on a running collector (through a snapshot, without stopping it) and 
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collector.config import Config
 from collector.model.settings import Duration
+from collector.progress import Progress
 
 if TYPE_CHECKING:
     from collector.store.snapshots import Snapshot
@@ -61,10 +63,15 @@ class Keep:
         with self._snapshot(args) as (snapshot, temporary):
             findings = []
             data = Path(config.data.dir)
-            for finding in verify_all(data, snapshot, temporary, lambda: self._status(config), args.deep):
+            step = Progress(sys.stderr, _sizes(snapshot), args.json or not sys.stderr.isatty())
+            status = functools.partial(self._status, config)
+            for finding in verify_all(data, snapshot, temporary, status, args.deep):
+                step(finding.what)
                 findings.append(finding._asdict())
                 if not args.json:
+                    step.close()
                     print(f"{finding.what:<24} {finding.wrong or 'ok'}")
+            step.close()
         if args.json:
             print(json.dumps(findings))
         return 1 if any(finding["wrong"] for finding in findings) else 0
@@ -97,7 +104,10 @@ class Keep:
             print(f"collector: {error}; stop it first: repair needs the folder for itself", file=sys.stderr)
             return IN_USE
         with lock, tempfile.TemporaryDirectory(prefix="query-", dir=_beside(data)) as copies:
-            deeds = repair(config, Path(copies), _step(args))
+            sizes = _file_sizes(data.glob("segments/*.duckdb"))
+            step = Progress(sys.stderr, sizes, args.json or not sys.stderr.isatty())
+            deeds = repair(config, Path(copies), step)
+            step.close()
         told = "\n".join(f"{deed.what}: {deed.did}" for deed in deeds) or "nothing is damaged"
         _done(args, {"deeds": [deed._asdict() for deed in deeds]}, told)
         return 0 if all(deed.is_whole for deed in deeds) else 1
@@ -115,7 +125,9 @@ class Keep:
         from collector.store.care import backup
 
         with self._snapshot(args) as (snapshot, _):
-            copied = backup(snapshot, Path(args.folder), getattr(args, "prune", False), _step(args))
+            step = Progress(sys.stderr, _sizes(snapshot), args.json)
+            copied = backup(snapshot, Path(args.folder), getattr(args, "prune", False), step)
+            step.close()
         _done(args, {"copied": copied}, f"{copied} segments copied to {args.folder}")
         return 0
 
@@ -128,7 +140,9 @@ class Keep:
         disk = RealDisk()
         disk.make_folder(data)
         with disk.lock_folder(data):
-            restored = restore(Path(args.folder), data, _step(args))
+            step = Progress(sys.stderr, _file_sizes(Path(args.folder).glob("segments/*.duckdb")), args.json)
+            restored = restore(Path(args.folder), data, step)
+            step.close()
         _done(args, {"restored": restored}, f"{restored} segments restored into {data}")
         return 0
 
@@ -139,9 +153,12 @@ class Keep:
 
         since = time.time() - float(Duration(args.since)) if args.since else 0.0
         rows = {}
+        step = Progress(sys.stderr, dict.fromkeys(TIME_OF, 1), args.json)
         with self._snapshot(args) as (snapshot, _):
             for view in TIME_OF:
+                step(view)
                 rows[view] = export_parquet(of_snapshot(snapshot), Path(args.folder), view, since, not args.no_payload)
+        step.close()
         _done(args, rows, ", ".join(f"{count} {view}" for view, count in rows.items()) + f" written to {args.folder}")
         return 0
 
@@ -167,18 +184,15 @@ def _beside(data: Path) -> Path:
     return folder
 
 
-def _step(args: argparse.Namespace) -> Callable[[str], None]:
-    """Progress: one line that is overwritten on a terminal, plain lines otherwise, nothing for scripts."""
-    if args.json:
-        return lambda name: None
-    if sys.stderr.isatty():
-        return lambda name: print(f"\r\x1b[K{name}", end="", file=sys.stderr, flush=True)
-    return lambda name: print(name, file=sys.stderr)
+def _sizes(snapshot: "Snapshot") -> dict[str, int]:
+    return _file_sizes([*snapshot.sealed, *([snapshot.active] if snapshot.active else [])])
+
+
+def _file_sizes(paths: Iterable[Path]) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in paths if path.exists()}
 
 
 def _done(args: argparse.Namespace, result: dict[str, Any], sentence: str) -> None:
-    if not args.json and sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
     print(json.dumps(result) if args.json else sentence)
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "collector").rglob("*.py"))
 LAYERS = (
     {"cli", "tools", "keep", "issues", "ask"},
-    {"serve", "work", "config", "status", "offline", "tables", "mending"},
+    {"serve", "work", "config", "status", "offline", "tables", "mending", "progress"},
     {"accept", "web"},
     {"digest", "watch", "forward", "lake"},
     {"triage"},
