@@ -30,7 +30,7 @@ def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
 
 
 CONTAINERS = b"{["
-DEEPEST = {depth: re.compile(rb"[{\[]\n {%d}.*?\n {%d}[}\]]" % (depth, depth - 1), re.DOTALL) for depth in range(2, 9)}
+DEEPEST = {depth: re.compile(rb"[{\[](?:\n {%d}[^\n]*)+\n {%d}[}\]]" % (depth, depth - 1)) for depth in range(2, 9)}
 SHALLOW = {depth: _shallow(depth - 1).decode for depth in range(2, 9)}
 
 
