@@ -6,6 +6,7 @@
     |-- Busy             later: come back in retry_after seconds                          429 / 503
     |-- Poison           never: this one record cannot be digested; it is set aside       quarantine
     |-- Unavailable      a thing we need (disk, worker, upstream) does not answer now     503, loops back off
+    |   `-- Invalidated  ... and never will again before whoever owns it opens it afresh  the loop begins again
     `-- Damaged          a file of ours is not what we wrote; it is set aside             quarantine
 
 Anything else that escapes a room is a bug and reaches the supervisor.
@@ -69,6 +70,10 @@ class Unavailable(CollectorError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+class Invalidated(Unavailable):
+    """A database engine has shut itself down after a failure; its files are as they were and must be opened again."""
 
 
 class Damaged(CollectorError):

@@ -24,7 +24,7 @@ import structlog
 from collector.config import Config, ProjectConfig
 from collector.digest.digester import Digester, Memory
 from collector.digest.project import ProjectRules
-from collector.errors import Damaged, Unavailable
+from collector.errors import Damaged, Invalidated, Unavailable
 from collector.forward.room import Forward
 from collector.forward.sender import World
 from collector.forward.sync import Sync, Wanted
@@ -283,6 +283,8 @@ class Shift:
             self.reader.close()
             self.reader = self._open_reader()
             return not self.stop.is_set()
+        except Invalidated:  # nothing this store is asked would ever work again: the loop begins again
+            raise
         except Unavailable as error:
             log.warning("the store cannot take it now", what=error.what)
             self.publish(error.what)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.shim import needs_gcc
-from tests.faults.victim import Victim
+from tests.faults.victim import BULK, Victim
 from tests.helpers.running import wait_for
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("disk"), needs_gcc]
@@ -133,6 +133,23 @@ def test_after_all_of_it_a_restart_is_clean(victim: Victim) -> None:
     victim.heals()
     verdict = victim.audit(restart=True)
     assert verdict.acked == len(victim.acked)
+
+
+def test_an_engine_that_gives_up_after_a_failed_sync_is_opened_again_and_no_file_set_aside(victim: Victim) -> None:
+    """
+    1. Events are stored, checkpointed, and let go from the spool: only the segments have them.
+    2. fsync of DuckDB's log fails once: from then on the whole instance refuses every statement.
+    Result: what was stored before is still there, nothing is in quarantine, the collector goes on by itself.
+    """
+    aside = victim.running.drained()["quarantine"]["files"]
+    for _ in range(3):
+        victim.send(12, extra={"bulk": BULK})
+        wait_for(lambda: victim.running.status()["spool"]["records"] == 0, 20, "a released spool")
+    assert victim.fails("sync EIO 1 .duckdb.wal$") == {200}
+    victim.heals()
+    verdict = victim.audit()
+    assert verdict.status["quarantine"]["files"] == aside
+    assert verdict.ledger["dropped"].get("damaged", 0) == 0
 
 
 def test_a_disk_that_never_syncs_makes_health_red_and_reading_goes_on(victim: Victim) -> None:
