@@ -6,10 +6,12 @@ size stated in the frame, its decompressobj turns one 64 KiB chunk into a gigaby
 call peaks at twice the cap.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import brotli
+import deflate
 import zstandard
 from isal import isal_zlib
 
@@ -20,6 +22,7 @@ STEP_BYTES = 256 * 1024
 INPUT_STEP_BYTES = 64 * 1024
 FREE_BYTES = 8 * 2**20  # output that may grow at any ratio
 MAX_WINDOW_BYTES = 8 * 2**20  # RFC 8878 3.1.1.1.2 recommends at least 8 MiB; libzstd's -19 uses 8 MiB
+_TRAILER = struct.Struct("<II")  # what a gzip stream ends with: CRC-32 and size of its output
 ZSTD_INPUT_STEP_BYTES = 256  # a block of 4 bytes may stand for 128 KiB: 256 bytes give 8 MiB at most
 
 
@@ -101,6 +104,26 @@ def _broken(encoding: str) -> ProtocolError:
     return ProtocolError(
         400, "invalid compressed body", "invalid_compression", [f"it is not one whole {encoding} stream"]
     )
+
+
+def _gunzip(body: bytes, gate: Gate) -> bytes:
+    """Nearly every body is one small stream whose trailer tells its size: decoded at once into exactly that much.
+    Anything else goes the way that looks at each step."""
+    trailer = body[-_TRAILER.size :]
+    size_bytes = int.from_bytes(trailer[4:], "little")
+    if size_bytes > STEP_BYTES or len(body) > INPUT_STEP_BYTES:
+        return _gunzip_steps(body, gate)
+    try:
+        whole = bytes(deflate.gzip_decompress(body, size_bytes))
+    except (deflate.DeflateError, ValueError):
+        return _gunzip_steps(body, gate)
+    # It passes over bytes behind the stream, which are refused: the last ones are not the stream's trailer then, or
+    # that stands further ahead as well.
+    ends = len(body) - _TRAILER.size
+    if trailer != _TRAILER.pack(isal_zlib.crc32(whole), len(whole)) or body.find(trailer) != ends:
+        return _gunzip_steps(body, gate)
+    gate.take(size_bytes)
+    return whole
 
 
 def _inflate(encoding: str, window_bits: int) -> Decoder:
@@ -186,10 +209,12 @@ def _unzstd_steps(engine: zstandard.ZstdDecompressor, body: bytes, gate: Gate) -
     raise _broken("zstd")
 
 
+_gunzip_steps = _inflate("gzip", 31)
+
 _NONE = (b"", b"identity", b"utf-8")  # the last is what some old SDKs put there
 
 DECODERS: dict[str, Decoder] = {
-    "gzip": _inflate("gzip", 31),
+    "gzip": _gunzip,
     "deflate": _inflate("deflate", 15),
     "br": _unbrotli,
     "zstd": _unzstd,

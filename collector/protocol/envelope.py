@@ -174,5 +174,7 @@ def _line_end(body: bytes, at: int) -> int:
 
 
 def _skip_blanks(body: bytes, at: int) -> int:
+    if body[at] not in b" \t\r\n":
+        return at
     match = _BLANKS.match(body, at)
     return match.end() if match else at

@@ -1,5 +1,6 @@
 """Encodings: whole streams come out as they went in, bombs and broken streams are refused within bounds."""
 
+import gzip
 import os
 import subprocess
 import sys
@@ -130,3 +131,19 @@ def test_a_bomb_costs_less_than_32_mib(kind: str, tmp_path: object) -> None:
     status, extra_kib = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert status == "413"
     assert int(extra_kib) < 32 * 1024
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"x" * 8, gzip.compress(b"other " * 50, mtime=0)])
+def test_bytes_behind_a_stream_are_400_also_when_they_end_as_the_stream_does(behind: bytes) -> None:
+    stream = gzip.compress(b"hello " * 500, mtime=0)
+    for body in (stream + behind, stream + behind + stream[-8:], stream + stream[-8:], stream + stream):
+        with pytest.raises(ProtocolError, match="invalid compressed body"):
+            decode("gzip", body, 2**20, 100)
+    assert decode("gzip", stream, 2**20, 100) == b"hello " * 500
+
+
+@pytest.mark.parametrize("size", [0, 1, 2999, 3001, 2**31])
+def test_a_size_in_the_trailer_that_is_not_the_streams_is_400(size: int) -> None:
+    stream = gzip.compress(b"hello " * 500, mtime=0)
+    with pytest.raises(ProtocolError, match="invalid compressed body"):
+        decode("gzip", stream[:-4] + size.to_bytes(4, "little"), 2**20, 100)
