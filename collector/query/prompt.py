@@ -48,10 +48,11 @@ class Prompt:
         )
 
     def ask(self) -> str | None:
-        """The next entry, None at Ctrl-D. Ctrl-C begins anew."""
+        """The next entry, None at Ctrl-D. Ctrl-C begins anew: as a key while the terminal is ours, as Python's own
+        signal in the moment before and after (a handler of the prompt's would outlive it)."""
         while True:
             try:
-                if text := self._session.prompt("sql> ").strip():
+                if text := self._session.prompt("sql> ", handle_sigint=False).strip():
                     return text
             except KeyboardInterrupt:
                 continue

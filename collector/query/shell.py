@@ -69,8 +69,11 @@ class Shell:
         prompt = Prompt()
         self._say("collector: SQL over the stored events; .help tells what else there is.")
         try:
-            while (text := self._asked(prompt)) is not None:
+            while True:
                 with suppress(KeyboardInterrupt):
+                    text = self._asked(prompt)
+                    if text is None:
+                        break
                     self._enter(text)
         except Leave:
             pass

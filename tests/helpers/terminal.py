@@ -1,5 +1,6 @@
 """A program at a real terminal: a pty, keys in, what the screen was sent out."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -50,6 +51,14 @@ class Terminal:
                 raise AssertionError(f"{text!r} did not come; there was: {self.seen[-2000:]!r}")
         found, _, self.seen = self.seen.partition(text)
         return found + text
+
+    def insist(self, keys: str, text: str) -> str:
+        """Type the keys until the text comes: what they mean may not have begun yet."""
+        for _ in range(20):
+            self.type(keys)
+            with contextlib.suppress(AssertionError):
+                return self.wait_for(text, 1.0)
+        raise AssertionError(f"{keys!r} never made {text!r}; there was: {self.seen[-2000:]!r}")
 
     def ended(self, seconds: float = 20.0) -> int:
         """Its exit code."""

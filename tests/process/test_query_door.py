@@ -119,7 +119,7 @@ def test_since_leaves_out_what_came_before(running: Collector) -> None:
 def test_questions_wait_for_their_turn_and_too_many_are_sent_away(running: Collector) -> None:
     """1. Fourteen clients ask for something slow; one runs at a time, eight more may wait.
     Result: the first are answered, the others get 429 at once; the collector takes events meanwhile."""
-    slow = {"sql": FOREVER, "timeout": 0.2}
+    slow = {"sql": FOREVER, "timeout": 0.05}
     with ThreadPoolExecutor(14) as pool:
         asked = [pool.submit(post, running, slow) for _ in range(14)]
         assert running.send(envelope(error_event("meanwhile", kind="KeyError")))[0] == 200
