@@ -176,7 +176,7 @@ def backup(snapshot: Snapshot, target: Path, prune: bool = False, step: Step = l
     copied = 0
     for path in snapshot.sealed:
         there = folder / path.name
-        if not there.exists() or there.stat().st_size != path.stat().st_size or wal_of(there).exists():
+        if not _is_copied(path, there):
             step(path.name)
             _whole(path, there)
             wal_of(there).unlink(missing_ok=True)
@@ -198,6 +198,14 @@ def backup(snapshot: Snapshot, target: Path, prune: bool = False, step: Step = l
                 path.unlink()
                 wal_of(path).unlink(missing_ok=True)
     return copied
+
+
+def _is_copied(path: Path, there: Path) -> bool:
+    """Whether a sealed segment is in the backup as it is now: not before a project was taken out of it."""
+    if not there.exists() or wal_of(there).exists():
+        return False
+    now, then = path.stat(), there.stat()
+    return now.st_size == then.st_size and now.st_mtime <= then.st_mtime
 
 
 def _copy_attachments(source: Path, target: Path, prune: bool = False) -> None:

@@ -13,12 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-# Computed again from the deltas, or facts of this very file.
-DERIVED = frozenset((
-    "meta", "projects", "issues", "hashes", "hash_configs", "issue_users", "issue_hours", "issue_fills", "outcomes",
-    "ledger", "commits", "segments", "hub_batches", "hub_edges", "issue_statuses",
-))  # fmt: skip
-
+# Written by forward and by the exchange of statuses with upstream; every other table is computed from the deltas.
+ONLY_HERE = ("outbox", "forward_", "upstream_")
 DECIDED = "decided"  # key in meta: statuses that wait for their issues
 
 log = structlog.get_logger("store")
@@ -52,8 +48,7 @@ def salvage(path: Path) -> Salvage | None:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-            tables = [_table(connection, name) for (name,) in names
-                      if name not in DERIVED and not name.startswith("sqlite_")]  # fmt: skip
+            tables = [_table(connection, name) for (name,) in names if name.startswith(ONLY_HERE)]
             mark = connection.execute("SELECT value FROM meta WHERE key = 'mark_no'").fetchone()
             statuses = connection.execute("SELECT id, status FROM issues WHERE status <> 'unresolved'").fetchall()
     except sqlite3.Error as error:
