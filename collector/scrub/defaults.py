@@ -31,6 +31,7 @@ def default_program(settings: ScrubSettings) -> list[Application]:
     if settings.scrub_data and settings.scrub_defaults:
         names.append("@common:filter")
         chosen["*.'http.request.header.cookie'"] = ["@cookies:filter"]
+        chosen["$http.headers.cookie"] = ["@cookies:filter"]  # it is left beside `cookies` that were sent too
         chosen[_cookie_fields()] = ["@anything:filter"]
         chosen[_replace_only_fields()] = REPLACE_ONLY_RULES
         if strict:

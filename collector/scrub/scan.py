@@ -85,7 +85,7 @@ def _default_triggers() -> list[str]:
         r"-----BEGIN",
         r"//[a-zA-Z0-9%_.-]+:[a-zA-Z0-9%_.-]+@",
         rf"[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_END}",
-        rf'(?i:(?:{names}|header\.cookie)"\s*(?:,|:\s*{_UNFILTERED}))',
+        rf'(?i:(?:{names}|(?:header\.)?cookie)"\s*(?:,|:\s*{_UNFILTERED}))',
         r'(?i:(?:gen_ai|mcp)\.[a-z_.]+"\s*:)',
     ]
 

@@ -199,12 +199,13 @@ _CONTEXT.by_type = {
 _IMAGE = Node(NO, {"code_file": _path_text(), "debug_file": _path_text()})
 _EVENT_FIELDS = {
     **_each(
-        "event_id level version type fingerprint transaction transaction_info time_spent logger modules platform "
+        "event_id level version type fingerprint transaction_info time_spent logger modules platform "
         "timestamp start_timestamp received release dist environment site template ingest_path errors key_id project "
         "grouping_config checksum measurements breakdowns scraping_attempts _metrics _dsc _meta",
         FREE_NO,
     ),
     "culprit": FREE_MAYBE,
+    "transaction": FREE_MAYBE,
     "logentry": _LOGENTRY,
     "message": _typed(YES, "message string"),
     "server_name": FREE_YES,

@@ -18,19 +18,20 @@ from tests.helpers.corpus import templates
 from tests.helpers.mini_upstream import MiniUpstream
 from tests.helpers.running import PROJECT, Collector, balanced, wait_for
 
-SETTINGS = '[project.scrubbing]\nattachments = true\npreset = "strict"\n'
+SETTINGS = '[project.scrubbing]\nattachments = true\npreset = "{preset}"\n'
 TRACE, SPAN = "a1" * 16, "b2" * 8
 CARDS = ["4111 1111 1111 1111", "5500-0000-0000-0004", "371449635398431", "6011000990139424"]
-MARKER = b"zq7SECRET"
+MARKER = b"zq7PLANTED"
 
 
 def secret(place: str) -> str:
     """A text that exists nowhere else."""
-    return f"zq7SECRET-{place}"
+    return f"zq7PLANTED-{place}"
 
 
-def planted_event() -> dict[str, Any]:
-    """An event with a secret wherever an SDK may put one."""
+def planted_event(preset: str) -> dict[str, Any]:
+    """An event with a secret wherever an SDK may put one and the preset looks."""
+    tags = {"tenant": "acme"} | ({"api_token": secret("tag")} if preset == "strict" else {})
     variables = {
         "password": secret("local"),
         "nested": {"config": [{"db_passwd": secret("deep")}], "note": f"Bearer {secret('bearer-in-text')}"},
@@ -63,7 +64,7 @@ def planted_event() -> dict[str, Any]:
             "env": {"SECRET_KEY": secret("env")},
         },
         "breadcrumbs": {"values": [crumb]},
-        "tags": {"tenant": "acme", "api_token": secret("tag")},
+        "tags": tags,
         "extra": {
             "credentials": {"user": secret("extra-user")},
             "text": f"the card is {CARDS[3]}",
@@ -111,9 +112,9 @@ def recorded_events(count: int) -> list[dict[str, Any]]:
     return found
 
 
-def bodies() -> list[bytes]:
+def bodies(preset: str) -> list[bytes]:
     """One envelope a kind of item, and the recorded events with secrets in them."""
-    event, now = planted_event(), time.time()
+    event, now = planted_event(preset), time.time()
     ids = {"trace_id": TRACE, "span_id": SPAN}
     log = {**ids, "timestamp": now, "level": "info", "body": f"sent Bearer {secret('log')}, card {CARDS[0]}",
            "attributes": {"auth": {"value": secret("log-attribute"), "type": "string"}}}  # fmt: skip
@@ -176,15 +177,17 @@ def rows_of(path: Path) -> Iterator[bytes]:
                     yield unpacked(value)
 
 
-@pytest.fixture(scope="module")
-def after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Collector, MiniUpstream, str]]:
+@pytest.fixture(scope="module", params=["sentry", "strict"])
+def after(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Collector, MiniUpstream, str]]:
     """A collector that digested, forwarded and answered queries about everything, and then stopped."""
     folder = tmp_path_factory.mktemp("secrets")
     with MiniUpstream() as upstream:
-        config = '[log]\nlevel = "debug"\n' + PROJECT + SETTINGS
+        config = '[log]\nlevel = "debug"\n' + PROJECT + SETTINGS.format(preset=request.param)
         running = Collector(folder, config + f'[upstream]\ndsn = "{upstream.dsn}"\nwindow = "1 s"\n')
         running.start()
-        sent = bodies()
+        sent = bodies(request.param)
         statuses = [running.send(body)[0] for body in sent]
         assert set(statuses) == {200}
         assert balanced(running.drained()["ledger"])

@@ -198,6 +198,15 @@ def test_sensitive_cookies_are_filtered_in_cookies_and_in_span_data() -> None:
     assert after["spans"][0]["data"] == expected
 
 
+def test_sensitive_cookies_are_filtered_in_a_cookie_header_too() -> None:
+    headers = [["Cookie", "lang=en; sessionid=abc; theme=dark; csrf=d"], ["X-Cookie", "sessionid=abc"]]
+    after = scrubbed({"request": {"headers": headers, "cookies": [["lang", "en"]]}})
+    assert after["request"]["headers"] == [
+        ["Cookie", "lang=en; sessionid=[Filtered]; theme=dark; csrf=[Filtered]"],
+        ["X-Cookie", "sessionid=abc"],
+    ]
+
+
 def test_known_contexts_stay_and_custom_ones_are_scrubbed() -> None:
     contexts = {"os": {"name": "auth"}, "device": {"model": "secret"}, "mine": {"note": "secret"}, "secret": {"a": 1}}
     after = scrubbed({"contexts": contexts})["contexts"]
