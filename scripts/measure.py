@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scripts.figures import markdown
 from scripts.stages import stages
 from tests.helpers import proc
 from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
@@ -328,6 +329,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a first look in about a minute: less of everything, once")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="as the tables of the README")
     parser.add_argument("--against", nargs="+", metavar="DSN", help="other servers on this machine instead")
     args = parser.parse_args()
     global SIZE
@@ -343,6 +345,9 @@ def main() -> None:
         result = with_ratios(result)
     if args.json:
         print(json.dumps(result))
+        return
+    if args.markdown:
+        print(markdown(result))
         return
     for name, figure in flat(result):
         print(f"{name:<48} {figure}")
