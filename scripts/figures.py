@@ -43,8 +43,8 @@ FIGURES: tuple[tuple[str, str, str, Callable[[Result], str]], ...] = (
 def markdown(result: Result) -> str:
     """Both tables of a result."""
     machine = result["machine"]
-    lines = [f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, load before the run "
-             f"{machine['load_before']}.", "", "| figure | measured | aim | command |", "|---|---|---|---|"]  # fmt: skip
+    about = f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}"
+    lines = [f"{about}, load before the run {machine['load_before']}.", "", FIGURES_HEAD, "|---|---|---|---|"]
     for name, aim, sections, figure in FIGURES:
         try:
             lines.append(f"| {name} | {figure(result)} | {aim or '-'} | `scripts/bench {sections}` |")
@@ -53,7 +53,8 @@ def markdown(result: Result) -> str:
     return "\n".join([*lines, "", HISTORY_HEAD, history_row(result)])
 
 
-HISTORY_HEAD = """| day | commit | CPU / event | stored / s | acks / s at 32 | of floor | storm / s | KB / event | RSS MB |
+FIGURES_HEAD = "| figure | measured | aim | command |"
+HISTORY_HEAD = """| day | commit | CPU / event | stored / s | acks / s at 32 | floor | storm / s | KB / event | RSS MB |
 |---|---|---|---|---|---|---|---|---|"""
 
 
