@@ -43,6 +43,8 @@ Promises
 - 200 only after fsync. A batch is stored once for each (edge, batch_id), however often it comes and whoever was killed
   in between: the worker decides it in the transaction that stores the batch. Ids are remembered for
   store.batches.KEPT batches an edge; what is told again after that is still recognised by its event ids.
+- Two machines under one name and token (a copied disk) lose nothing: their batches have different ids, but for one that
+  was copied too, which is stored once.
 - Another edge's batch id means nothing: ids are looked up under the name that the token stands for.
 - Counts are exact: a summary of N adds N to its issue and N to the hub's ledger (1 stored, N - 1 summarised), and what
   the hub forwards adds up to what all edges ingested. Where an entry is dropped (filtered, duplicate), N are.

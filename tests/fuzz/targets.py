@@ -6,7 +6,10 @@ Used by tests.fuzz.run (atheris, or Hypothesis where it cannot be had) and by a 
 import contextlib
 from collections.abc import Callable
 
+from zstandard import ZstdDecompressor
+
 from collector.errors import ProtocolError
+from collector.hub.batch import item_of, read_batch, users_of, write_batch
 from collector.model.received import Received
 from collector.protocol.auth import read_auth
 from collector.protocol.dsn import parse_dsn
@@ -91,8 +94,19 @@ def stream(data: bytes) -> None:
         assert inline is None or inline == whole
 
 
+def hub_batch(data: bytes) -> None:
+    """A batch of an edge, decompressed: what is read can be taken apart and counted, and is read again the same."""
+    with contextlib.suppress(ProtocolError):
+        found = read_batch(data)
+        assert found.occurrences >= len(found.entries) > 0
+        for entry in found.entries:
+            assert all(0 < user < 2**63 for user in users_of(entry))
+            check_sizes([item_of(entry)], LIMITS)
+        assert read_batch(ZstdDecompressor().decompress(write_batch(found))) == found
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (envelope, door, multipart, auth, dsn, rate_limits, stream)
+    one.__name__: one for one in (envelope, door, multipart, auth, dsn, rate_limits, stream, hub_batch)
 }
 
 KEY = b"c0ffee00c0ffee00c0ffee00c0ffee00"

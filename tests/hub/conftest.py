@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,18 +15,19 @@ from collector.hub.batch import Batch, write_batch
 from collector.model.event import Digested
 from collector.model.received import Position, Received
 from collector.protocol.limits import LimitSettings
+from collector.store.buckets import IssueRate, StoredProject
 from collector.store.delta import AppliedBatch
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import SHOP
 from tests.store.conftest import kill
 
 
 class Hub:
     """One data folder; `restart` is kill -9 and a new process."""
 
-    def __init__(self, folder: Path, filters: FilterSettings | None = None) -> None:
+    def __init__(self, folder: Path, filters: FilterSettings | None = None, rate: IssueRate | None = None) -> None:
+        self._projects = {42: StoredProject("shop", rate or IssueRate(None, 1))}
         self.clock = FakeClock()
         self.applied: list[AppliedBatch] = []
         rules = ProjectRules(filters or FilterSettings())
@@ -36,7 +38,7 @@ class Hub:
 
     def open(self) -> None:
         self.store = Store.open(
-            self._folder, StoreSettings(), RetentionSettings(), self.clock, projects=SHOP,
+            self._folder, StoreSettings(), RetentionSettings(), self.clock, projects=self._projects,
             on_apply=[lambda cursor, batch: self.applied.append(batch)],
         )  # fmt: skip
 
@@ -78,7 +80,7 @@ class Hub:
 def make_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
     made: list[Hub] = []
 
-    def make(**settings: FilterSettings) -> Hub:
+    def make(**settings: Any) -> Hub:
         made.append(Hub(tmp_path / f"hub{len(made)}", **settings))
         return made[-1]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collector.filter.settings import FilterSettings
 from collector.hub.batch import Batch
 from collector.model.event import Standing
+from collector.store.buckets import IssueRate
 from tests.hub.conftest import Hub
 from tests.hub.making import NOW, batch, entry, event, event_id, users
 
@@ -93,6 +94,15 @@ def test_what_the_hub_filters_is_dropped_with_all_it_stands_for(make_hub: MakeHu
     hub.take(with_id(1, entry(1, count=10), entry(2, kind="check_in", payload=b'{"status":"ok"}')))
     status = hub.store.status()
     assert (sum(status.dropped.values()), status.ledger["stored"], hub.counted()) == (11, 0, 0)
+    assert hub.is_balanced()
+
+
+def test_beyond_the_rate_of_its_issue_a_summary_is_counted_without_a_row(make_hub: MakeHub) -> None:
+    hub = make_hub(rate=IssueRate(1 / 60, 1))
+    hub.take(with_id(1, entry(1, count=10), entry(2, count=20), entry(3)))
+    status = hub.store.status()
+    assert (status.events, status.ledger["stored"], status.ledger["summarised"]) == (1, 1, 30)
+    assert hub.counted() == hub.forwarded() == 31
     assert hub.is_balanced()
 
 

@@ -37,6 +37,7 @@ def test_resolved_upstream_becomes_resolved_here_and_the_other_way_round(tmp_pat
             api.fail(401)
             wait_for(lambda: b"does not know the token" in running.get("/healthz")[1], 10, "the token named")
             assert running.status()["sync"]["state"] == "backing_off"
+            assert "2 issues have a counterpart at" in running.get("/")[1].decode()
         finally:
             running.close()
 
