@@ -120,6 +120,10 @@ def judge(sql: str | Ask, sources: Sources, limits: Limits, format: str, child: 
     ask = sql if isinstance(sql, Ask) else Ask(sql)
     if format not in FORMATS:
         raise ProtocolError(400, f"unknown format {format!r}; there are {', '.join(FORMATS)}", REASON)
+    try:
+        ask.sql.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError(400, "the statement is not UTF-8 text", REASON) from None
     segments = [str(path) for path in sources.segments]
     verdict = child.run(
         Job(ask.sql, format, segments, str(sources.state or ""), *limits, child.answer_path, sources.since, ask.named,

@@ -38,7 +38,10 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         kind = "another kind"
     if kind != "SELECT":
         raise refuse(f"only SELECT statements are run here; this is {kind}")
-    tree = json.loads(connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    try:
+        tree = json.loads(connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    except RecursionError:
+        raise refuse("the statement is nested too deeply") from None
     if tree.get("error"):
         raise refuse(f"this form of statement is not run here: {tree.get('error_message')}")
     _walk(tree["statements"])

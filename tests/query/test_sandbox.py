@@ -356,3 +356,31 @@ def test_nothing_is_left_of_a_query_that_was_killed(sources: Sources) -> None:
         assert path.exists()
     assert not path.exists()
     assert not Path(f"/proc/{pid}").exists()
+
+
+TOO_DEEP = {
+    "parentheses": "SELECT " + "(" * 40_000 + "1" + ")" * 40_000,
+    "sums": "SELECT " + "+".join(["1"] * 900),
+    "subqueries": "SELECT * FROM (" * 400 + "SELECT 1" + ")" * 400,
+    "lists": "SELECT " + "[" * 900 + "1" + "]" * 900,
+    "cases": "SELECT " + "CASE WHEN true THEN " * 900 + "1" + " END" * 900,
+    "negations": "SELECT " + "NOT " * 20_000 + "true",
+    "names": "WITH " + ",".join(f"t{number} AS (SELECT 1)" for number in range(3000)) + " SELECT 1",
+    "length": "SELECT '" + "x" * 100_001 + "'",
+    "no text": "SELECT '\udcff'",
+}
+
+
+@pytest.mark.parametrize("sql", TOO_DEEP.values(), ids=TOO_DEEP)
+def test_a_statement_that_is_too_much_to_read_is_refused_with_a_sentence(sql: str) -> None:
+    error = attempt_as(sql, Sources([], None), "json", LIMITS)
+    assert error.status == 400
+    assert len(error.detail) < 300
+
+
+def test_the_front_and_the_command_line_import_no_database() -> None:
+    code = "import sys, collector.cli, collector.serve as _; print({'duckdb', 'sqlite3', 'prompt_toolkit'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    )
+    assert done.stdout == "set()\n"
