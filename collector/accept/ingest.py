@@ -8,6 +8,7 @@ spool, and only then 200.
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -328,9 +329,18 @@ class Ingest:
 def _project_id(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not 0 < int(text) <= MAX_PROJECT_ID:
+    found = _number_of(text) if len(text) <= 19 else None
+    if found is None:
         raise ProtocolError(400, "bad project path parameter", "project_id")
-    return int(text)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _number_of(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return number if 0 < number <= MAX_PROJECT_ID else None
 
 
 def _rejected(why: str) -> ProtocolError:

@@ -1,6 +1,7 @@
 """Answers of the ingest doors, CORS included. Source: develop.sentry.dev, and what browsers' fetch needs."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -114,14 +115,26 @@ def limit_headers(limits: Sequence[RateLimit]) -> Headers:
     )
 
 
+def _headers(content_type: bytes, size_bytes: int, cross_origin: bool) -> Headers:
+    return (
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % size_bytes),
+        *(_CORS if cross_origin else ()),
+    )
+
+
+@lru_cache(maxsize=256)
+def _lines(content_type: bytes, size_bytes: int, cross_origin: bool) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in _headers(content_type, size_bytes, cross_origin)])
+
+
 async def respond(send: Send, answer: Answer, cross_origin: bool, exchange: Exchange | None = None) -> None:
     """Write one response."""
-    headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
-    if cross_origin:
-        headers += _CORS
-    if exchange is not None:
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if lines.count(b"\n") == len(headers) and exchange.answer(answer.status, lines, answer.body):
+    size_bytes = len(answer.body)
+    if exchange is not None and not answer.headers:  # nearly always
+        lines = _lines(answer.content_type, size_bytes, cross_origin)
+        if exchange.answer(answer.status, lines, answer.body):
             return
+    headers = [*_headers(answer.content_type, size_bytes, cross_origin), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -78,6 +78,7 @@ class Journal:
         self._kept_bytes = 0
         self.position = self.released = Position(0, 0, 0)
         self.space = Space(0, 0)
+        self._others = (-1, 0)  # of a disk of so many bytes, what is left to others: asked for at each request
         self.trouble = ""
         self.foreign: list[str] = []
 
@@ -360,8 +361,10 @@ class Journal:
         """Free space that is not ours to use: what the settings leave to others, and what the worker needs to store
         the records that wait here (about half their bytes; on small disks at least its empty files)."""
         total = self.space.total_bytes
-        others = min(self._settings.min_free_bytes, max(total // 16, min(MIN_STORE_BYTES, total // 4)))
-        return others + min(self.used_bytes, total // 2) // 2
+        if total != self._others[0]:
+            least = max(total // 16, min(MIN_STORE_BYTES, total // 4))
+            self._others = (total, int(min(self._settings.min_free_bytes, least)))
+        return self._others[1] + min(self.used_bytes, total // 2) // 2
 
     @property
     def is_down(self) -> bool:

@@ -268,10 +268,10 @@ class SpoolWriter:
         journal, settings = self._journal, self._settings
         if journal.is_down and journal.trouble:
             return 1.0
-        used = (journal.used_bytes + self._queued_bytes) / settings.max_spool_bytes
-        queued = self._queued_bytes / settings.max_queued_bytes
+        waiting = self._queued_bytes
+        used = (journal.used_bytes + waiting) / settings.max_spool_bytes
         free = journal.floor_bytes / max(1, journal.space.free_bytes)
-        return min(1.0, max(used, queued, free))
+        return min(1.0, max(used, waiting / settings.max_queued_bytes, free))
 
     def status(self) -> dict[str, Any]:
         """Figures for the status document; `records` and `bytes` are those above the released position."""
