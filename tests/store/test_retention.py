@@ -8,6 +8,7 @@ import pytest
 
 from collector.model.received import Position
 from collector.model.settings import Duration, Size
+from collector.store.buckets import IssueRate, StoredProject
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
@@ -198,3 +199,43 @@ def test_copies_that_a_killed_query_left_are_swept(open_store: Opener, data: Pat
         os.utime(data / "tmp" / name, (NOW - age, NOW - age))
     open_store()
     assert [path.name for path in (data / "tmp").glob("query-*")] == ["query-new"]
+
+
+def kept(store: Store) -> list[tuple[object, ...]]:
+    return store._state.rows("SELECT count, kept, kept_since FROM issues ORDER BY id")
+
+
+def test_an_issue_outlives_its_events_and_says_so(open_store: Opener, clock: FakeClock) -> None:
+    store = open_store()
+    store.commit(records(1, 10, issues=2))
+    until = clock.now()
+    clock.advance(DAY)
+    store.maintain()
+    store.commit(records(11, 14, issues=4))
+    assert kept(store) == [(6, 6, None), (6, 6, None), (1, 1, None), (1, 1, None)]
+    assert store._segments.evict_oldest("age")
+    assert kept(store) == [(6, 1, until), (6, 1, until), (1, 1, None), (1, 1, None)]
+    store.close()
+    again = open_store()
+    assert kept(again)[0] == (6, 1, until)
+
+
+def test_events_beyond_the_rate_are_counted_but_not_kept(open_store: Opener) -> None:
+    store = open_store(projects={42: StoredProject("shop", IssueRate(1.0, 5))})
+    store.commit(records(1, 20, issues=1))
+    assert kept(store) == [(20, 5, None)]
+
+
+def test_a_segment_that_is_damaged_when_its_turn_comes_is_set_aside_and_counted_once(
+    open_store: Opener, clock: FakeClock, data: Path
+) -> None:
+    store = open_store()
+    days(store, clock, 2)
+    path = data / "segments/20260921.duckdb"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    store._segments.evict_oldest("age")
+    status = store.status()
+    assert (status.ledger["evicted"], status.dropped, status.quarantine) == (0, {"damaged": 10}, [path.name])
+    assert store._state.must_recount
+    store.maintain()
+    assert sum(int(str(row[1])) for row in kept(store)) == status.events == 10
