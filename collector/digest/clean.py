@@ -333,6 +333,18 @@ class DeviceContext(OpenContext):
     free_storage: Natural | None = None
 
 
+class FeedbackContext(OpenContext):
+    """What a user wrote."""
+
+    message: Annotated[str, Meta(max_length=4096)] | None = None
+    contact_email: str | None = None
+    name: str | None = None
+    url: str | None = None
+    source: str | None = None
+    associated_event_id: str | None = None
+    replay_id: str | None = None
+
+
 CONTEXT_KINDS: dict[str, type[msgspec.Struct]] = {
     "trace": TraceContext,
     "runtime": NamedContext,
@@ -340,6 +352,7 @@ CONTEXT_KINDS: dict[str, type[msgspec.Struct]] = {
     "browser": NamedContext,
     "app": NamedContext,
     "device": DeviceContext,
+    "feedback": FeedbackContext,
 }
 # Kinds that carry their own name as type when an SDK left it out.
 TYPED_CONTEXTS = frozenset((*CONTEXT_KINDS, "gpu", "profile", "replay", "feedback", "otel", "response",

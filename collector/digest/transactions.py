@@ -1,12 +1,18 @@
-"""Transactions: what makes one invalid, and names with identifiers taken out. Rules: protocol E3, E5."""
+"""Transactions: what makes one invalid, names with identifiers taken out, measurements, times of spans.
+
+Rules: protocol E3, E4, E5.
+"""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from msgspec import Raw
 
-from collector.digest.about import About, Invalid
+from collector.digest.about import About, Invalid, NeedsRepair
 from collector.digest.clean import NOTHING, Event, TransactionInfo
-from collector.digest.remarks import Remarks
+from collector.digest.remarks import Path, Remarks
 from collector.digest.times import seconds_of
 
 UNLABELED = "<unlabeled transaction>"
@@ -38,6 +44,11 @@ class _Trace(msgspec.Struct):
     span_id: str | None = None
 
 
+MAX_SPANS_BYTES = 819200
+MEASURED_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,199}")
+MAX_UNIT_CHARS = 128
+
+_RAWS = msgspec.json.Decoder(list[Raw])
 _SPANS = msgspec.json.Decoder(list[_Span])
 _TRACE = msgspec.json.Decoder(_Trace)
 
@@ -66,7 +77,15 @@ def check_transaction(event: Event) -> None:
 
 
 def normalise_transaction(event: Event, about: About, remarks: Remarks) -> None:
-    """Name and source of a transaction, in place."""
+    """Name and source of a transaction, its measurements and the times of its spans, in place. Raises NeedsRepair."""
+    event.measurements = _rewritten(event.measurements, _measurements, remarks, "measurements")
+    event.breakdowns = _rewritten(event.breakdowns, _breakdowns, remarks, "breakdowns")
+    if event.spans is not NOTHING:
+        _spans(event, about, remarks)
+    _name(event, remarks)
+
+
+def _name(event: Event, remarks: Remarks) -> None:
     info = event.transaction_info
     if info is None:
         info = event.transaction_info = TransactionInfo()
@@ -85,6 +104,79 @@ def normalise_transaction(event: Event, about: About, remarks: Remarks) -> None:
         info.source = "sanitized"
     if info.source is None:
         info.source = "unknown"
+
+
+Rewrite = Callable[[dict[str, Any], Remarks, Path], dict[str, Any]]
+
+
+def _rewritten(raw: Raw, rewrite: Rewrite, remarks: Remarks, name: str) -> Raw:
+    """An object without what is not allowed in it; NOTHING when nothing is left. Raises NeedsRepair."""
+    if raw is NOTHING:
+        return raw
+    given = msgspec.json.decode(raw)
+    if given is None:
+        return NOTHING
+    if not isinstance(given, dict):
+        raise NeedsRepair
+    kept = rewrite(given, remarks, (name,))
+    return Raw(msgspec.json.encode(kept)) if kept else NOTHING
+
+
+def _measurements(given: dict[str, Any], remarks: Remarks, path: Path) -> dict[str, Any]:
+    """Numbers under plain names, each with its unit; anything else is reported and left out."""
+    kept: dict[str, Any] = {}
+    for name, entry in given.items():
+        if entry is None:
+            continue
+        value = entry.get("value") if isinstance(entry, dict) else None
+        if not MEASURED_NAME.fullmatch(name):
+            remarks.error((*path, name), "invalid_data", entry, reason="invalid name of a measurement")
+        elif not isinstance(entry, dict):
+            remarks.error((*path, name), "invalid_data", entry, reason="expected a measurement")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            kind = "missing_attribute" if value is None else "invalid_data"
+            remarks.error((*path, name, "value"), kind, value, reason="expected a number")
+        else:
+            kept[name] = {"value": value}
+            unit = entry.get("unit")
+            if isinstance(unit, str) and 0 < len(unit) <= MAX_UNIT_CHARS:
+                kept[name]["unit"] = unit
+            elif unit is not None:
+                remarks.error((*path, name, "unit"), "invalid_data", unit, reason="expected a unit")
+    return kept
+
+
+def _breakdowns(given: dict[str, Any], remarks: Remarks, path: Path) -> dict[str, Any]:
+    """Measurements in groups."""
+    kept = {}
+    for name, group in given.items():
+        if isinstance(group, dict):
+            kept[name] = _measurements(group, remarks, (*path, name))
+        elif group is not None:
+            remarks.error((*path, name), "invalid_data", group, reason="expected an object")
+    return kept
+
+
+def _spans(event: Event, about: About, remarks: Remarks) -> None:
+    """Times moved by the drift; the last spans go where there are more bytes than allowed."""
+    data = bytes(event.spans)
+    if about.drift and data != b"null":
+        spans = msgspec.json.decode(data)
+        for span in spans:
+            for name in ("start_timestamp", "timestamp"):
+                span[name] = (seconds_of(span[name]) or 0.0) + about.drift
+        data = msgspec.json.encode(spans)
+        event.spans = Raw(data)
+    if len(data) > MAX_SPANS_BYTES:
+        given = _RAWS.decode(data)
+        kept, room = [], MAX_SPANS_BYTES
+        for span in given:
+            room -= len(bytes(span)) + 1
+            if room < 0:
+                break
+            kept.append(span)
+        event.spans = Raw(msgspec.json.encode(kept))
+        remarks.shortened(("spans",), len(given))
 
 
 def without_identifiers(name: str) -> str:
