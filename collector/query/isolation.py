@@ -8,6 +8,8 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Iterable
+from contextlib import suppress
 
 from collector.query.job import GRACE_SECONDS, PROCESS_BYTES, Job
 
@@ -15,12 +17,17 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # sched.h
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # prctl.h
 
 
-def leave_network() -> bool:
-    """Moves this process into an empty network namespace; False when the kernel does not let it. Only while it has
-    one thread (unshare(2)), so before DuckDB is asked anything."""
+def leave_network(files: Iterable[str]) -> bool:
+    """Moves this process into an empty network namespace; False when the kernel does not let it, or when it would cost
+    us one of the `files`: in a user namespace of its own, root can no longer open what belongs to others. Only while
+    the process has one thread (unshare(2)), so before DuckDB is asked anything."""
     libc = ctypes.CDLL(None, use_errno=True)
-    # As root, or else by way of a user namespace of our own; either way without a single interface that is up.
-    return bool(libc.unshare(CLONE_NEWNET) == 0 or libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
+    if libc.unshare(CLONE_NEWNET) == 0:
+        return True
+    with suppress(OSError):
+        if all(os.stat(path).st_uid == os.geteuid() for path in files):
+            return bool(libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
+    return False
 
 
 def die_with_parent() -> None:

@@ -284,8 +284,8 @@ def run(job: Job) -> Verdict:
 def main() -> int:
     """The child's entry: exit 0 with an answer, 1 with a sentence."""
     die_with_parent()
-    has_network = not leave_network()
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    has_network = not leave_network([*job.segments, *([job.state] if job.state else [])])
     limit_process(job)
     verdict = msgspec.structs.replace(run(job), has_network=has_network)
     sys.stderr.buffer.write(b"\n" + msgspec.json.encode(verdict) + b"\n")

@@ -293,7 +293,7 @@ SEES_NETWORK = """
 import socket
 from collector.query.isolation import leave_network
 listener = socket.create_server(("127.0.0.1", 0))
-left = leave_network()
+left = leave_network([])
 try:
     socket.create_connection(listener.getsockname(), 1)
     print(left, "reached")
