@@ -102,6 +102,8 @@ def _problems(facts: Facts) -> Iterator[str]:
         yield "the worker has not reported yet"
     elif age > MAX_BEAT_AGE_SECONDS:
         yield f"the worker has not reported for {age:.0f} s"
+    if facts.beat.get("refused"):
+        yield f"nothing is digested: {facts.beat['refused']}"
     if facts.spool["trouble"]:
         yield facts.spool["trouble"]
     if facts.memory_trouble:
@@ -125,6 +127,12 @@ def _problems(facts: Facts) -> Iterator[str]:
     yield from facts.beat.get("problems") or []
 
 
+def _hindrances(facts: Facts) -> bool:
+    """Whether something keeps events from being taken, or from being digested."""
+    refused = facts.beat.get("refused")
+    return bool(refused or facts.spool["trouble"] or _is_refusing(facts) or facts.memory_trouble)
+
+
 def compose(facts: Facts) -> dict[str, Any]:
     """The whole document, JSON-ready."""
     beat = facts.beat
@@ -134,7 +142,7 @@ def compose(facts: Facts) -> dict[str, Any]:
     alive = age is not None and age <= MAX_BEAT_AGE_SECONDS
     late = [name for name, loop in (beat.get("loops") or {}).items() if loop["late"]]
     return {
-        "ready": alive and not facts.spool["trouble"] and not _is_refusing(facts) and not facts.memory_trouble,
+        "ready": alive and not _hindrances(facts),
         "healthy": alive and not late and not facts.spool["trouble"],
         "problems": problems,
         "version": __version__,

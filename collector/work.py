@@ -24,7 +24,7 @@ import structlog
 from collector.config import Config, ProjectConfig
 from collector.digest.digester import Digester, Memory
 from collector.digest.project import ProjectRules
-from collector.errors import Damaged, Invalidated, Unavailable
+from collector.errors import ConfigError, Damaged, Invalidated, Unavailable
 from collector.forward.room import Forward
 from collector.forward.sender import World
 from collector.forward.sync import Sync, Wanted
@@ -181,7 +181,12 @@ class Work:
 
     def digest(self, beat: Beat, stop: threading.Event) -> None:
         """Open everything, then batch after batch until asked to stop."""
-        with Shift(self, beat, stop) as shift:
+        try:
+            shift = Shift(self, beat, stop)
+        except ConfigError as error:  # data of a newer collector: events wait in the spool, and the status must say why
+            self.document = {**self.document, "refused": str(error)}
+            raise
+        with shift:
             shift.run()
 
     def send(self, beat: Beat, stop: threading.Event) -> None:

@@ -91,10 +91,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("24", "little-memory", "maximal envelopes where the processes may have 420 MB", (
         f"{PRESSURE}::test_maximal_envelopes_in_little_memory_are_taken_or_refused_and_nobody_dies",)),
     Scenario("25", "versions", "data of a newer format, a configuration with unknown keys", (
+        "tests/faults/test_versions.py",
         "tests/store/test_damage.py::test_a_newer_format_is_refused_with_a_sentence_and_left_alone",
         "tests/store/test_damage.py::test_a_newer_state_is_refused_with_a_sentence",
         "tests/spool/test_recovery.py::test_a_later_format_is_refused_with_a_sentence",
-        "tests/house/test_config.py")),
+        "tests/house/test_config.py"),
+        differs="a newer state does not end the process (exit 78): events are taken, wait, and the status says why"),
     Scenario("+", "folder", "a second process, a read-only folder, no inodes left", (
         "tests/process/test_flow.py::test_a_second_collector_on_the_same_folder_is_refused_with_73",
         f"{DAMAGE}::test_a_read_only_data_folder_is_refused_with_a_sentence",
