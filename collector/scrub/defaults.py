@@ -40,7 +40,10 @@ def default_program(settings: ScrubSettings) -> list[Application]:
             chosen[STRICT_TEXT_FIELDS] = [*REPLACE_ONLY_RULES, "@creditcard:luhn", "@urlauth:legacy", "@pemkey:filter"]
     if settings.scrub_ip_addresses:
         chosen[IP_FIELDS] = ["@anything:remove"]
-        names += ["@ip:complete", "@ip:replace"] if strict else ["@ip:replace"]
+        addresses = ["@ip:complete", "@ip:replace"] if strict else ["@ip:replace"]
+        names += addresses
+        for field in (_replace_only_fields(), STRICT_TEXT_FIELDS, STRICT_TAGS) if strict else ():
+            chosen[field] = [*chosen.get(field, ()), *addresses]
     words = [word.strip() for word in settings.sensitive_fields if word.strip()]
     if settings.scrub_data and words:
         custom[STRIP_FIELDS] = key_words_rule(words)

@@ -62,3 +62,18 @@ def test_tags_are_looked_at_too() -> None:
     after = json.loads(STRICT.event(json.dumps({"tags": tags}).encode()))
     assert [pair[1] for pair in after["tags"]] == ["[Filtered]", "[email]", "[Filtered]", "acme"]
     assert json.loads(Scrubber(ScrubSettings()).event(json.dumps({"tags": tags}).encode())) == {"tags": tags}
+
+
+def test_addresses_leave_messages_exceptions_and_tags_too_when_asked() -> None:
+    event = {
+        "logentry": {"formatted": "from 10.0.0.1"},
+        "exception": {"values": [{"type": "E", "value": "no route to 2001:db8::1"}]},
+        "tags": [["peer", "10.0.0.1"]],
+    }
+    after = json.loads(STRICT.event(json.dumps(event).encode()))
+    assert after["logentry"]["formatted"] == "from [ip]"
+    assert after["exception"]["values"][0]["value"] == "no route to [ip]"
+    assert after["tags"] == [["peer", "[ip]"]]
+    log = {"items": [{"body": "from 10.0.0.1"}]}
+    assert json.loads(STRICT.text(json.dumps(log).encode(), "log"))["items"][0]["body"] == "from [ip]"
+    assert json.loads(Scrubber(ScrubSettings(preset="strict")).event(json.dumps(event).encode())) == event
