@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -14,9 +15,10 @@ import pytest
 from collector.errors import ProtocolError
 from collector.query import adhoc, child
 from collector.query.adhoc import Limits, Sources
-from collector.query.job import Job
+from collector.query.job import PROCESS_BYTES, Job, shown_bytes
 from collector.query.sandbox import execute, prepare
 from collector.query.settings import QuerySettings
+from tests.helpers.running import wait_for
 
 LIMITS = Limits.of(QuerySettings())
 
@@ -384,3 +386,19 @@ def test_the_front_and_the_command_line_import_no_database() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_the_limits_that_are_stated_are_those_of_the_process(sources: Sources) -> None:
+    """A query that runs on and on, looked at from outside, then ended from outside."""
+    limits = LIMITS._replace(timeout_seconds=30.0)
+    with child.Child() as one, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(adhoc.judge, "SELECT count(*) FROM range(100000000000) a", sources, limits, "json", one)
+        folder = Path(f"/proc/{one._process.pid}")
+        data = str(limits.memory_limit_bytes + PROCESS_BYTES)
+        wait_for(lambda: data in (folder / "limits").read_text().split("Max data size")[1].splitlines()[0])
+        assert (folder / "stat").read_text().rsplit(") ")[1].split()[16] == "19"
+        assert (folder / "environ").read_text().count("=") == 4
+        one.kill()
+        with pytest.raises(ProtocolError, match="was killed"):
+            running.result()
+    assert f"{shown_bytes(int(data))} of data in the whole process" in " ".join(limits.sentences(None))
