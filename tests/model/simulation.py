@@ -19,19 +19,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import msgspec
 import structlog
 
+import collector.work as work_module
 from collector.accept.ingest import build_ingest
 from collector.config import Config, load
 from collector.errors import CollectorError, Unavailable
-from collector.forward.room import Forward
-from collector.forward.sender import World
-from collector.forward.settings import UpstreamSettings
 from collector.machine.net import Answer, NetError, Request
-from collector.model.settings import Secret
 from collector.serve import Front
 from collector.spool.writer import SpoolWriter
 from collector.store.outbox import Outbox
@@ -58,6 +56,8 @@ max_spool_bytes = "4 MiB"
 [store]
 max_segment_bytes = "2 MB"
 checkpoint_interval = "5 m"
+[upstream]
+dsn = "http://{upstream}@127.0.0.1:9/7"
 [[project]]
 id = 42
 slug = "shop"
@@ -110,7 +110,7 @@ class Simulation:
         for name in ("segments", "quarantine", "tmp"):
             (self.folder / name).mkdir(parents=True)
         path = folder / "collector.toml"
-        path.write_text(CONFIG.format(folder=self.folder, key=KEY))
+        path.write_text(CONFIG.format(folder=self.folder, key=KEY, upstream=UPSTREAM_KEY))
         self.config: Config = load(path, {})
         self.clock = FakeClock()
         self.disk = FakeDisk(seed)
@@ -142,9 +142,9 @@ class Simulation:
     def start_worker(self) -> None:
         """As `work` composes it, with the fake upstream."""
         self.link = FakeLink()
-        work = Work(self.config, self.link, self.clock, self.disk)  # type: ignore[arg-type]
-        upstream = UpstreamSettings(dsn=Secret(f"http://{UPSTREAM_KEY}@127.0.0.1:9/7"))
-        work.forward = Forward(upstream, {42: "inherit"}, World(self.clock, self.net, self.chance.random))
+        with mock.patch.multiple(work_module, HttpNet=lambda *_, **__: self.net, jitter=self.chance.random):
+            work = Work(self.config, self.link, self.clock, self.disk)  # type: ignore[arg-type]
+        assert work.forward is not None
         with suppress(CollectorError, OSError):
             self.shift = Shift(work, lambda: None, FakeEvent(self.clock))  # type: ignore[arg-type]
             self.outbox = Outbox.open(self.folder / "state.sqlite")
