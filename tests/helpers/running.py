@@ -178,7 +178,12 @@ class Collector:
             status = self.status()
             return status if status["ledger"]["in_spool"] == 0 and status["ready"] else None
 
-        document: dict[str, Any] = wait_for(empty, seconds, "an empty spool")
+        try:
+            document: dict[str, Any] = wait_for(empty, seconds, "an empty spool")
+        except AssertionError as error:
+            now = self.status()
+            seen = {key: now[key] for key in ("ready", "problems", "worker", "spool", "ledger")}
+            raise AssertionError(f"{error}: {seen}\n{self.tail()}") from None
         return document
 
     def send(

@@ -23,6 +23,7 @@ LOOPS = int(os.environ.get("COLLECTOR_KILL_LOOPS", "15"))
 SEED = int(os.environ.get("COLLECTOR_KILL_SEED", "0")) or random.randrange(1, 10**9)
 LOOK_EVERY = 25  # loops between two audits of a long run
 READY_SECONDS = 20.0  # far beyond what a start takes; only there so that a hang ends the test
+DRAIN_SECONDS = 300.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,7 +76,7 @@ def test_kill_9_of_front_and_worker_loses_nothing_and_doubles_nothing(tmp_path: 
             if victim != "worker":
                 running.start(READY_SECONDS)
             if loop % LOOK_EVERY == 0 or loop == LOOPS:
-                verdict = audit(running, acknowledged(tmp_path), restart=loop == LOOPS)
+                verdict = audit(running, acknowledged(tmp_path), restart=loop == LOOPS, seconds=DRAIN_SECONDS)
                 print(f"after {loop} kills: {verdict}", flush=True)
         assert verdict.acked > LOOPS
         assert verdict.status["quarantine"]["files"] == 0
