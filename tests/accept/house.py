@@ -150,7 +150,8 @@ async def open_house(
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     house.port = listener.getsockname()[1]
-    server = QuietServer(uvicorn_settings(build_ingest(house.doors, behind(house.doors, page)), settings, graceful_seconds=1))
+    app = build_ingest(house.doors, behind(house.doors, page))
+    server = QuietServer(uvicorn_settings(app, settings, graceful_seconds=1))
     served = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.001)
