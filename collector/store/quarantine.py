@@ -1,15 +1,20 @@
 """quarantine/: files of ours that turned out damaged, and records that could not be digested; bounded, never read back.
 
 A file keeps its name with a number when that is taken. A record is `record-EPOCH-SEQ.bin`, its reason beside it in
-`record-EPOCH-SEQ.txt`; records go first when the folder outgrows its budget, the oldest before the newer.
+`record-EPOCH-SEQ.txt`; records go first when the folder outgrows its budget, the oldest before the newer. What was
+never scrubbed (records, spool files) goes when it is old; damaged databases are left for the owner.
 """
 
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from collector.model.received import Position
+
+UNSCRUBBED = ("record-*", "*.spool*")  # as received
+LOOK_SECONDS = 3600.0
 
 
 class QuarantineStatus(NamedTuple):
@@ -22,9 +27,11 @@ class QuarantineStatus(NamedTuple):
 class Quarantine:
     """The folder. Failing to set something aside never stops the caller: the reason is on the log and in the ledger."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, max_age_seconds: float = math.inf) -> None:
         self.folder = folder
         self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._looked_at = -math.inf
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def move(self, path: Path) -> Path | None:
@@ -63,6 +70,16 @@ class Quarantine:
                 return
             used -= path.stat().st_size
             path.unlink(missing_ok=True)
+
+    def expire(self, now: float) -> None:
+        """Removes what was never scrubbed and is too old; looks once an hour. `now`: Unix seconds."""
+        if abs(now - self._looked_at) < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        for path in (path for pattern in UNSCRUBBED for path in self.folder.glob(pattern)):
+            with suppress(OSError):
+                if now - path.stat().st_mtime > self._max_age_seconds:
+                    path.unlink()
 
     def names(self) -> list[str]:
         """Everything that lies here, sorted."""

@@ -15,6 +15,9 @@ class StoreSettings(Settings):
     max_recent_ids: Annotated[int, Help("event ids remembered to recognise duplicates")] = 100_000
     max_users_per_issue: Annotated[int, Help("distinct users counted exactly per issue, estimated beyond")] = 1024
     max_quarantine_bytes: Annotated[Size, Help("bytes of damaged records kept; the oldest go first")] = Size("256 MB")
+    max_quarantine_age: Annotated[Duration, Help("damaged records, not scrubbed, are removed after that")] = Duration(
+        "14 d"
+    )
 
 
 class RetentionSettings(Settings):

@@ -109,7 +109,8 @@ class Store:
         self._hold = CheckpointHold()
         self._backlog: list[_Waiting] = []
         self._lost_after: int | None = None  # commits behind this number are gone, and SQLite could not be told yet
-        self._quarantine = Quarantine(data / "quarantine", int(settings.max_quarantine_bytes))
+        age_seconds = float(settings.max_quarantine_age)
+        self._quarantine = Quarantine(data / "quarantine", int(settings.max_quarantine_bytes), age_seconds)
         self._connection = connect(int(settings.memory_limit), data / "tmp")
         self._checkpointed_at = clock.monotonic()
         self._copies = ActiveCopies(data / "tmp")
@@ -452,6 +453,7 @@ class Store:
         """Rotation, retention, a checkpoint when one is due; call it every second or so. Returns `released`.
         Raises Unavailable, Damaged as `checkpoint` does."""
         self._retention.free_disk()  # first: on a full disk everything below fails
+        self._quarantine.expire(self._clock.now())
         self._drain_backlog()
         max_bytes = min(
             int(self._settings.max_segment_bytes), max(1 << 20, int(self._retention_settings.max_bytes) // 4)
