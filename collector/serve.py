@@ -121,7 +121,7 @@ class Front:
             config.quota,
             {project.id: project.quota for project in config.project},
             clock,
-            lambda: self.spool.pressure,
+            lambda: self.spool.fullness,
         )
         self.doors = Doors(
             projects=config.project,

@@ -265,9 +265,13 @@ class SpoolWriter:
     @property
     def pressure(self) -> float:
         """How near the next refusal is: 0 nothing waits, 1 records are refused."""
+        return 1.0 if self._journal.is_down and self._journal.trouble else self.fullness
+
+    @property
+    def fullness(self) -> float:
+        """The same for what only time and the worker can change. A disk that fails for half a second is no reason to
+        tell clients to be silent for a minute."""
         journal, settings = self._journal, self._settings
-        if journal.is_down and journal.trouble:
-            return 1.0
         waiting = self._queued_bytes
         used = (journal.used_bytes + waiting) / settings.max_spool_bytes
         free = journal.floor_bytes / max(1, journal.space.free_bytes)
