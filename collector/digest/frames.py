@@ -16,7 +16,7 @@ from msgspec import Raw
 from collector.digest.about import NeedsRepair
 from collector.digest.clean import NOTHING, Frame, FrameData
 from collector.digest.remarks import Path, Remarks
-from collector.digest.trim import checked_bag, is_small, shallow_objects, trim_raw
+from collector.digest.trim import checked_bag, flattened, is_small, shallow_objects, trim_raw
 
 MAX_FRAMES, OLDEST_FRAMES = 250, 50
 MAX_DETAILED_FRAMES = 50  # beyond, variables and source lines are kept in this many frames only
@@ -35,7 +35,6 @@ SMALL_BYTES = (VARS_BAG[0] - 2) // 3  # even if all of it was brackets, it fits
 _FRAME = msgspec.json.Decoder(Frame)
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LINES = msgspec.json.Decoder(list[str | None] | None)
-_VALUE = msgspec.json.Decoder(Raw)
 _SHALLOW = shallow_objects(VARS_BAG[1])
 _write = msgspec.json.Encoder().encode
 
@@ -112,11 +111,8 @@ class Frames:
                 large.append((index, variables))
         if bags and not _SHALLOW.Match(b",".join(bags)):
             large += [(index, bag) for index, bag in zip(places, bags, strict=True) if not _SHALLOW.Match(bag)]
-        if not all(_is_value(variables) for _, variables in large):
+        if large and not _trim(large, parts, remarks, path):
             return None
-        for index, variables in large:
-            trimmed = trim_raw(Raw(variables), VARS_BAG, remarks, [*path, index, "vars"])
-            parts[index] = parts[index][: -len(variables)] + bytes(trimmed)
         if moved and remarks:
             for index in moved:
                 remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
@@ -191,12 +187,16 @@ class Frames:
         return typed
 
 
-def _is_value(data: bytes) -> bool:
-    """Whether the bytes are one JSON value."""
+def _trim(large: list[tuple[int, bytes]], parts: list[bytes], remarks: Remarks, path: Path) -> bool:
+    """Cut variables to their limits, given with the index of the part that they end. False: one is no single value."""
     try:
-        _VALUE.decode(data)
+        bags = flattened([variables for _, variables in large], VARS_BAG[1])
     except msgspec.MsgspecError:
         return False
+    for (index, variables), bag in zip(large, bags, strict=True):
+        if not is_small(bag, VARS_BAG[0]):
+            bag = bytes(trim_raw(Raw(variables), VARS_BAG, remarks, [*path, index, "vars"]))
+        parts[index] = parts[index][: -len(variables)] + bag
     return True
 
 

@@ -249,7 +249,7 @@ def _breadcrumbs(event: Event, about: About, remarks: Remarks) -> None:
                 crumb.timestamp = normalise_time(stamp, about, remarks, ("breadcrumbs", "values", index, "timestamp"))
             else:
                 crumb.timestamp = seconds + drift
-        if crumb.type is None:
+        if not crumb.type:
             crumb.type = "default"
         level = crumb.level
         if level is None:

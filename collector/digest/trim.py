@@ -19,6 +19,7 @@ from collector.digest.remarks import Path, Remarks
 
 Bag = tuple[int, int]  # bytes, depth
 OBJECT, NULL = 0x7B, 0x6E
+_RAWS = msgspec.json.Decoder(list[Raw])
 
 
 def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
@@ -29,7 +30,6 @@ def _shallow(levels: int) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-CONTAINERS = b"{["
 DEEPEST = {depth: re.compile(rb"[{\[](?:\n {%d}[^\n]*)+\n {%d}[}\]]" % (depth, depth - 1)) for depth in range(2, 9)}
 SHALLOW = {depth: _shallow(depth - 1).decode for depth in range(2, 9)}
 
@@ -138,27 +138,28 @@ class Trimmer:
         return kept if isinstance(value, dict) else list(kept.values())
 
 
-def _flattened(data: bytes, depth: int, texts: list[bytes]) -> bytes:
-    """JSON with the containers at the depth limit as JSON text (added to `texts`): what the trimmer does where there is
-    room. Printed over lines, depth is a number of blanks; four times cheaper than a walk over the decoded value."""
+def _as_text(hit: re.Match[bytes]) -> bytes:
+    return msgspec.json.encode(msgspec.json.encode(msgspec.json.decode(hit[0])).decode())
 
-    def as_text(hit: re.Match[bytes]) -> bytes:
-        text = msgspec.json.encode(msgspec.json.decode(hit[0]))
-        texts.append(text)
-        return msgspec.json.encode(text.decode())
 
-    flat = DEEPEST[depth].sub(as_text, msgspec.json.format(data, indent=1))
-    return msgspec.json.format(flat, indent=-1) if texts else data
+def flattened(values: list[bytes], depth: int) -> list[bytes]:
+    """JSON values with the containers at the depth limit as JSON text: what the trimmer does where there is room.
+
+    Printed over lines, depth is a number of blanks; that is four times cheaper than a walk over decoded values. Raises
+    msgspec.DecodeError when one of them is not one JSON value.
+    """
+    lines = msgspec.json.format(b"[" + b",".join(values) + b"]", indent=1)
+    flat, count = DEEPEST[depth + 1].subn(_as_text, lines)
+    return [bytes(value) for value in _RAWS.decode(msgspec.json.format(flat, indent=-1))] if count else values
 
 
 def trim_raw(raw: Raw, bag: Bag, remarks: Remarks, path: list[str | int], item: Bag | None = None) -> Raw:
     """The bag in `raw` within its limits; the very same object when nothing had to be cut."""
     data = bytes(raw)
-    if item is None and data[0] in CONTAINERS:
-        texts: list[bytes] = []
-        flat = _flattened(data, bag[1], texts)
-        if is_small(data, bag[0] - sum(map(len, texts)) - 3 * len(texts)):
-            return Raw(flat) if texts else raw
+    if item is None:
+        flat = flattened([data], bag[1])[0]
+        if is_small(flat, bag[0]):
+            return raw if flat is data else Raw(flat)
     trimmer = Trimmer(remarks)
     trimmed = trimmer.bag(msgspec.json.decode(data), bag, path, item)
     return Raw(msgspec.json.encode(trimmed)) if trimmer.changed else raw

@@ -76,7 +76,7 @@ def test_spans_beyond_their_bytes_go_from_the_end() -> None:
     )
     assert 80 < len(found["spans"]) < 92
     assert found["spans"][0]["span_id"] == "0" * 16
-    assert found["_meta"]["spans"][""]["len"] == 99
+    assert found["_meta"]["spans"][""]["len"] == 100
 
 
 def test_the_context_of_a_feedback_holds_texts() -> None:
