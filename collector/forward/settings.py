@@ -31,9 +31,7 @@ class UpstreamSettings(Settings):
     drain_timeout: Annotated[Duration, Help("time to send what is ready at shutdown")] = Duration("2 s")
     connect_timeout: Annotated[Duration, Help("time to reach upstream, TLS included")] = Duration("3 s")
     timeout: Annotated[Duration, Help("time for one whole request and its answer")] = Duration("8 s")
-    api_token: Annotated[Secret, Help("token for upstream's web API: issue statuses are kept the same both ways")] = Secret(
-        ""
-    )
+    api_token: Annotated[Secret, Help("token for upstream's web API: statuses are the same both ways")] = Secret("")
     api_url: Annotated[str, Help("where the web API is; empty: as the DSN tells, sentry.io or its own host")] = ""
     api_organization: Annotated[str, Help("slug of the organisation; empty: looked up")] = ""
     sync_interval: Annotated[Duration, Help("how often statuses are compared")] = Duration("60 s")

@@ -104,7 +104,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Digested(msgspec.Struct):
-    """What became of one spool record. standings: index in events -> what it stands for, where that is more than itself.
+    """What became of one spool record. standings: index in events -> what it stands for.
 
     `quantity` = len(events) + len(items) + sum(outcome.items) + sum(standing.count - 1), always.
     """

@@ -70,7 +70,7 @@ ATTACHMENT = "attachment"  # the kind of item whose content is a file
 EXTERNAL = 254  # enc of such a one: payload is its hash
 NOT_KEPT = 255  # enc of an event whose payload was not kept
 
-STATE_DDL = """
+_TABLES = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS projects(
   id INTEGER PRIMARY KEY, slug TEXT NOT NULL, last_short_no INTEGER NOT NULL DEFAULT 0);
@@ -127,4 +127,5 @@ CREATE TABLE IF NOT EXISTS forward_reports(
   reason TEXT NOT NULL, category TEXT NOT NULL, in_flight INTEGER NOT NULL, quantity INTEGER NOT NULL,
   PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID;
-""" + HUB_DDL + STATUS_DDL
+"""
+STATE_DDL = "".join((_TABLES, HUB_DDL, STATUS_DDL))
