@@ -245,10 +245,10 @@ class Eager:
         waits_for._asyncio_future_blocking = False  # the handshake of awaitables with whoever drives them
         waits_for.add_done_callback(self.step)
 
-    def cancel(self) -> None:
-        """End the wait with CancelledError; the server's stop calls it."""
+    def cancel(self, msg: object = None) -> None:
+        """End the wait with CancelledError; the server calls it when a stop takes too long."""
         if self._waits_for is not None:
-            self._waits_for.cancel()
+            self._waits_for.cancel(msg)
 
 
 class Exchange:
