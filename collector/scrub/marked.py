@@ -99,18 +99,12 @@ class MarkedWalk:
         if len(path) > MAX_DEPTH or place.node.attributes:
             raise Fallback
         left = data.count(MARK_LEAD)
-        for key, raw in _open_object(data).items():
-            inner = bytes(raw)
-            marks = inner.count(MARK_LEAD)
-            if marks:
-                left -= marks
-            elif key.isascii():
-                continue
-            mark = -1
-            if not key.isascii():
-                key, mark = unmark(key)
-                left -= mark >= 0
-            self.keyed(inner, mark, place, key, (*path, key))
+        members = [(key, bytes(raw)) for key, raw in _open_object(data).items()]
+        for key, inner in [one for one in members if MARK_LEAD in one[1] or not one[0].isascii()]:
+            left -= inner.count(MARK_LEAD)
+            name, mark = (key, -1) if key.isascii() else unmark(key)
+            left -= mark >= 0
+            self.keyed(inner, mark, place, name, (*path, name))
         if left:
             raise Fallback
 

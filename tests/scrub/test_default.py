@@ -326,6 +326,23 @@ def test_many_hits_in_one_event_are_all_found() -> None:
     assert set(scrubbed(event)["extra"].values()) == {"[Filtered]"}
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"ex\\u0074ra":{"password":"SECRET"}}',
+        b'{"extra":{"pass\\u0077ord":"SECRET"}}',
+        b'{"request":{"head\\u0065rs":[["Author\\u0069zation","SECRET"]]}}',
+        b'{"exception":{"v\\u0061lues":[{"stacktrace":{"frames":[{"vars":{"a":"\\u0042earer SECRET"}}]}}]}}',
+        b'{"_meta":{"extra":{"a":{"":{"len":3}}}},"extra":{"a":"my secret SECRET"},"_dsc":{"a":"b"}}',
+        b' { "extra" : { "a" : [ "password" , "SECRET" ] } , "_meta" : { } } ',
+    ],
+)
+def test_however_it_is_written_it_is_found_and_the_bytes_stay_json(payload: bytes) -> None:
+    after = DEFAULT.event(payload)
+    assert b"SECRET" not in after
+    assert json.loads(after) == json.loads(DEFAULT.walked(payload, "event"))
+
+
 TWICE = [
     b'{"extra":{"note":"SECRET 4111111111111111","note":"fine"}}',
     b'{"extra":{"a":{"password":"SECRET"},"a":"secret"}}',
