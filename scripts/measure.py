@@ -267,8 +267,11 @@ def against(targets: list[str], repeats: int) -> Result:
     result: Result = {}
     for target in targets:
         dsn, _, pid = target.partition("#")
+        load(dsn, 300, 8)
         result[dsn.rsplit("@", 1)[1]] = [compared(dsn, int(pid) if pid else None, each) for each in (1, 8, 32)]
     with fresh() as running:
+        load(running.dsn, 300, 8)
+        running.drained()
         result["collector"] = [compared(running.dsn, front_of(running), each) for each in (1, 8, 32)]
     return result
 
@@ -286,6 +289,18 @@ def compared(dsn: str, pid: int | None, connections: int) -> Result:
         told["cpu_ms_per_request"] = round((after.cpu_seconds - before.cpu_seconds) * 1000 / run["sent"], 3)
         told["rss_mb"] = round(after.rss_bytes / 2**20, 1)
     return told
+
+
+def side_by_side(result: Result) -> list[str]:
+    """A column a server."""
+    servers = [name for name in result if name != "machine"]
+    lines = [f"{'':<28}" + "".join(f"{name:>28}" for name in servers)]
+    for number, row in enumerate(result[servers[0]]):
+        for key in ("acked_per_second", "p50_ms", "p99_ms", "cpu_ms_per_request", "rss_mb", "answers"):
+            cells = [str(result[name][number].get(key, "-")) for name in servers]
+            label = f"{row['connections']} connections {key}"
+            lines.append(f"{label:<36}" + "".join(f"{cell:>28}" for cell in cells)[8:])
+    return lines
 
 
 def machine() -> Result:
@@ -345,6 +360,9 @@ def main() -> None:
         result = with_ratios(result)
     if args.json:
         print(json.dumps(result))
+        return
+    if args.against:
+        print("\n".join(side_by_side(result)))
         return
     if args.markdown:
         print(markdown(result))
