@@ -18,6 +18,7 @@ from collector.spool.inspect import FileReport, look_over
 from collector.store.buckets import IssueRate, StoredProject
 from collector.store.care import Finding, of_folder_at_rest, verify
 from collector.store.quarantine import Quarantine
+from collector.store.salvage import set_aside
 from collector.store.segment import wal_of
 from collector.store.snapshots import Snapshot
 from collector.store.state import OnApply
@@ -78,9 +79,10 @@ def repair(config: Config, copies: Path, step: Callable[[str], None] = lambda na
             continue  # opening the store tells whether it is the file or its write-ahead log
         if finding.what != STATE and path.is_file():
             quarantine.move(path)
-    is_state_wrong = any(finding.what == STATE for finding in wrong)
+    if any(finding.what == STATE for finding in wrong) and (data / STATE).exists():
+        set_aside(data / STATE, quarantine, config.store.max_users_per_issue, "found by repair")
     step("opening the store")
-    _open_and_close(config, is_state_wrong)
+    _open_and_close(config)
     left = {finding.what: finding.wrong for finding in _wrong(data, copies, step)}
     deeds += _told(wrong, left, sorted(set(quarantine.names()) - before))
     ledger = verify_ledger(offline_status(config, "")["ledger"])
@@ -121,7 +123,7 @@ def _wrong(data: Path, copies: Path, step: Callable[[str], None]) -> list[Findin
     return found
 
 
-def _open_and_close(config: Config, is_state_wrong: bool) -> None:
+def _open_and_close(config: Config) -> None:
     """What a start does: whatever else is damaged is set aside, what SQLite misses is computed from the segments."""
     data = Path(config.data.dir)
     retention = config.retention
@@ -129,7 +131,7 @@ def _open_and_close(config: Config, is_state_wrong: bool) -> None:
                 for one in config.project}  # fmt: skip
     with RealDisk().lock_folder(data / "segments"), contextlib.ExitStack() as closing:
         store = Store.open(data, config.store, retention, SystemClock(), projects=projects,
-                           on_apply=_callbacks(config), rebuild=is_state_wrong)  # fmt: skip
+                           on_apply=_callbacks(config))  # fmt: skip
         closing.callback(store.close)
 
 

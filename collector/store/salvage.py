@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from collector.store.quarantine import Quarantine
+from collector.store.state import State
+
 # Written by forward and by the exchange of statuses with upstream; every other table is computed from the deltas.
 ONLY_HERE = ("outbox", "forward_", "upstream_")
 DECIDED = "decided"  # key in meta: statuses that wait for their issues
@@ -55,6 +58,22 @@ def salvage(path: Path) -> Salvage | None:
         log.warning("the outbox in it cannot be read; what is younger than an hour is made again", why=str(error))
         return None
     return Salvage(int(mark[0]) if mark else 0, tables, statuses)
+
+
+def set_aside(path: Path, quarantine: Quarantine, max_users: int, why: str) -> None:
+    """Puts state.sqlite into quarantine and begins a new one with what only the old one had; opening the store
+    computes the rest from the segments. Raises Unavailable, Damaged."""
+    log.error("state.sqlite set aside; it is computed again from the segments", why=why)
+    found = salvage(path)
+    for suffix in ("-wal", "-shm", ""):
+        quarantine.move(path.with_name(path.name + suffix))
+    if found is not None:
+        state = State.open(path, max_users, check=False)
+        try:
+            with state.transaction() as cursor:
+                put_back(cursor, found)
+        finally:
+            state.close()
 
 
 def _table(connection: sqlite3.Connection, name: str) -> Table:

@@ -38,7 +38,7 @@ from collector.store.quarantine import Quarantine
 from collector.store.reads import Reads
 from collector.store.replay import Replay, no_event
 from collector.store.retention import Retention
-from collector.store.salvage import put_back, salvage
+from collector.store.salvage import set_aside
 from collector.store.segment import Commit, Progress, Segment
 from collector.store.segments import Segments
 from collector.store.settings import RetentionSettings, StoreSettings
@@ -138,17 +138,14 @@ class Store:
         *,
         projects: Mapping[int, StoredProject] | None = None,
         on_apply: Sequence[OnApply] = (),
-        rebuild: bool = False,
     ) -> Self:
-        """Opens a data folder, mends what an unclean end left. `projects`: by project id. `rebuild`: state.sqlite is
-        not to be believed. Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
+        """Opens a data folder, mends what an unclean end left. `projects`: by project id.
+        Raises Unavailable (in use, disk full), ConfigError (written by a newer collector)."""
         os.umask(0o077)  # of the whole process, for good: DuckDB and SQLite make their write-ahead logs when they like
         for name in ("segments", "quarantine", "tmp"):
             (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(data, settings, retention, clock)
         try:
-            if rebuild and store.state_path.exists():
-                store.give_up_state(Damaged(store.state_path, "it does not agree with the segments"))
             store._start(projects or {}, on_apply)
         except BaseException:
             store._connection.close()
@@ -213,15 +210,7 @@ class Store:
     def give_up_state(self, why: Damaged) -> None:
         """Sets state.sqlite aside and begins a new one with what only the old one had; the next `open` computes the
         rest from the segments."""
-        log.error("state.sqlite set aside; it is computed again from the segments", why=why.what)
-        found = salvage(self.state_path)
-        for suffix in ("-wal", "-shm", ""):
-            self._quarantine.move(self.state_path.with_name(self.state_path.name + suffix))
-        if found is not None:
-            state = State.open(self.state_path, self._settings.max_users_per_issue, check=False)
-            with state.transaction() as cursor:
-                put_back(cursor, found)
-            state.close()
+        set_aside(self.state_path, self._quarantine, self._settings.max_users_per_issue, why.what)
 
     def close(self) -> None:
         """Checkpoints and closes. Never raises for a failing checkpoint: the next start replays the WAL."""
