@@ -29,6 +29,7 @@ NO_NAMES = ("?", "")
 VARS = b',"vars":{'
 KEY_BYTES = 96  # of a head: the file and most of the function
 MAX_HEADS = 64  # with the same first bytes
+CLOSING = b"},"
 NO_HEADS: tuple["Head", ...] = ()
 SMALL_BYTES = (VARS_BAG[0] - 2) // 3  # even if all of it was brackets, it fits
 
@@ -75,7 +76,7 @@ class Frames:
 
     def _remembered(self, frames: list[Raw], remarks: Remarks, path: Path) -> bytes | None:
         """The frames joined, None when one of them is not as it usually is. Raises NeedsRepair."""
-        parts: list[bytes] = []
+        parts: list[bytes] = []  # three a frame: up to its variables, these, what closes it
         bags: list[bytes] = []
         moved: list[int] = []
         places: list[int] = []
@@ -100,10 +101,10 @@ class Frames:
             if known.has_moved:
                 moved.append(index)
             if not start:
-                parts.append(known.written)
+                parts += (known.written, b"", CLOSING)
                 continue
             variables = data[start:stop]
-            parts.append(known.written + variables)
+            parts += (known.written, variables, CLOSING)
             if len(variables) <= SMALL_BYTES or is_small(variables, VARS_BAG[0]):
                 bags.append(variables)
                 places.append(index)
@@ -116,7 +117,7 @@ class Frames:
         if moved and remarks:
             for index in moved:
                 remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
-        return b"},".join(parts) + b"}"
+        return b"".join(parts)[:-1]
 
     def _look(self, data: bytes) -> Cut | None:
         """A frame seen for the first time; None when its variables are not where they are guessed to be."""
@@ -188,7 +189,7 @@ class Frames:
 
 
 def _trim(large: list[tuple[int, bytes]], parts: list[bytes], remarks: Remarks, path: Path) -> bool:
-    """Cut variables to their limits, given with the index of the part that they end. False: one is no single value."""
+    """Cut variables, given with the index of their frame, to their limits. False: one is no single value."""
     try:
         bags = flattened([variables for _, variables in large], VARS_BAG[1])
     except msgspec.MsgspecError:
@@ -196,7 +197,7 @@ def _trim(large: list[tuple[int, bytes]], parts: list[bytes], remarks: Remarks, 
     for (index, variables), bag in zip(large, bags, strict=True):
         if not is_small(bag, VARS_BAG[0]):
             bag = bytes(trim_raw(Raw(variables), VARS_BAG, remarks, [*path, index, "vars"]))
-        parts[index] = parts[index][: -len(variables)] + bag
+        parts[3 * index + 1] = bag
     return True
 
 
