@@ -238,7 +238,7 @@ def _secondary(
     others = Facts(facts.view, rules.reader(config.rules, legacy=config.legacy))
     if fingerprints and fingerprints.ask_in_app:
         rule = rule_for(others, fingerprints)
-    return _hashed(others, config, rule)
+    return _hashed(others, config, rule, whole=False)
 
 
 class _Hashed(NamedTuple):
@@ -252,10 +252,10 @@ class _Hashed(NamedTuple):
     winner: str
 
 
-def _hashed(facts: Facts, config: GroupingConfig, rule: FingerprintRule | None) -> _Hashed:
+def _hashed(facts: Facts, config: GroupingConfig, rule: FingerprintRule | None, *, whole: bool = True) -> _Hashed:
     checksum = facts.view.checksum
     fingerprint = list(rule.fingerprint) if rule else _sent_fingerprint(facts.view)
-    grouped = run_strategies(facts, stack_first=config.legacy)
+    grouped = run_strategies(facts, stack_first=config.legacy, whole=whole)
     mark_unknown = not config.legacy
     resolved = [part if is_default(part) else resolve(part, facts, mark_unknown=mark_unknown) for part in fingerprint]
     variants = {} if checksum else grouped.variants

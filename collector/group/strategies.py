@@ -224,12 +224,15 @@ class _Roots:
             self.winner = name
 
 
-def run_strategies(facts: Facts, *, stack_first: bool) -> Grouped:
-    """The component trees of all variants; only the first strategy that has something to say counts (section 12)."""
+def run_strategies(facts: Facts, *, stack_first: bool, whole: bool = True) -> Grouped:
+    """The component trees of all variants; only the first strategy that has something to say counts (section 12).
+    Not `whole`: those after it, which are not hashed, are left out."""
     roots = _Roots()
     variants, main = exception(facts, stack_first)
     roots.add("exception", variants)
     for name, strategy in STRATEGIES.items():
+        if roots.winner and not whole:
+            break
         if found := strategy(facts):
             roots.add(name, found)
     return Grouped({variant: around(variant, nodes) for variant, nodes in roots.parts.items()}, roots.winner, main)
