@@ -123,7 +123,7 @@ class _Work:
         try:
             if len(hits) > MAX_HITS:
                 raise Fallback
-            if any(data[hit] == _BACKSLASH for hit in hits):  # escapes may hide what the pattern looks for
+            if _BACKSLASH in [data[hit] for hit in hits]:  # escapes may hide what the pattern looks for
                 return self.escaped(data, hits, where)
             return self.marked(data, hits, where)
         except Fallback:

@@ -16,6 +16,7 @@ from collector.scrub.text import removed
 
 MAX_DEPTH = 24  # each level is decoded anew
 _KIND_OF = {0x22: STRING, 0x7B: OBJECT, 0x5B: ARRAY, 0x74: BOOLEAN, 0x66: BOOLEAN, 0x6E: NULL}  # by the first byte
+_LEAD = MARK_LEAD[0]
 _QUOTE, _BRACKET, _NULL = 0x22, 0x5B, b"null"
 
 _open_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -99,12 +100,17 @@ class MarkedWalk:
         if len(path) > MAX_DEPTH or place.node.attributes:
             raise Fallback
         left = data.count(MARK_LEAD)
-        members = [(key, bytes(raw)) for key, raw in _open_object(data).items()]
-        for key, inner in [one for one in members if MARK_LEAD in one[1] or not one[0].isascii()]:
-            left -= inner.count(MARK_LEAD)
-            name, mark = (key, -1) if key.isascii() else unmark(key)
-            left -= mark >= 0
-            self.keyed(inner, mark, place, name, (*path, name))
+        for key, raw in _open_object(data).items():
+            inner = bytes(raw)
+            if _LEAD in inner:
+                left -= inner.count(MARK_LEAD)
+            elif key.isascii():
+                continue
+            mark = -1
+            if not key.isascii():
+                key, mark = unmark(key)
+                left -= mark >= 0
+            self.keyed(inner, mark, place, key, (*path, key))
         if left:
             raise Fallback
 
@@ -126,14 +132,14 @@ class MarkedWalk:
                 raise Fallback  # what follows must see the value as it is now
         for index, raw in enumerate(parts):
             inner = bytes(raw)
-            if MARK_LEAD in inner:
+            if _LEAD in inner:
                 self.element(inner, index, place, (*path, str(index)))
 
     def pairs(self, parts: list[msgspec.Raw], place: Place, path: Path) -> None:
         """Scrub a list that selectors see as an object."""
         for index, raw in enumerate(parts):
             inner = bytes(raw)
-            if MARK_LEAD not in inner:
+            if _LEAD not in inner:
                 continue
             here = (*path, str(index))
             pair = _open_array(inner) if inner[0] == _BRACKET else ()
@@ -185,9 +191,8 @@ class MarkedWalk:
 
 def unmark(text: str) -> tuple[str, int]:
     """The text without its mark, and the mark's number (-1 without one)."""
-    if text and MARK_BASE <= ord(text[0]) < MARK_BASE + MAX_MARKS:
-        return text[1:], ord(text[0]) - MARK_BASE
-    return text, -1
+    mark = ord(text[0]) - MARK_BASE if text else -1
+    return (text[1:], mark) if 0 <= mark < MAX_MARKS else (text, -1)
 
 
 def _type_of(data: bytes) -> dict[str, Any]:

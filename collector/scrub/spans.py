@@ -1,7 +1,6 @@
 """Where things stand in the bytes of a JSON value: string tokens, values behind keys, ends of values."""
 
 import re
-from itertools import pairwise
 
 MARK_BASE = 0xF0000  # first private-use character of plane 15; its UTF-8 form begins with MARK_LEAD
 MARK_LEAD = b"\xf3"  # one byte, because a search for one byte is many times faster than for two
@@ -81,10 +80,12 @@ class Spans:
     def marked(self) -> bytes:
         """The payload with a numbered mark in front of the text of each token that was hit."""
         payload = self.payload
-        cuts = [*(start + 1 for start in self.tokens), len(payload)]
-        pieces = [payload[: cuts[0]]]
-        for index, (start, end) in enumerate(pairwise(cuts)):
-            pieces += (_MARKS[index], payload[start:end])
+        pieces: list[bytes] = []
+        at = 0
+        for number, token in enumerate(self.tokens):
+            pieces += (payload[at : token + 1], _MARKS[number])
+            at = token + 1
+        pieces.append(payload[at:])
         return b"".join(pieces)
 
     def string_end(self, start: int) -> int:
