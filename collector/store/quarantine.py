@@ -45,6 +45,8 @@ class Quarantine:
             path.rename(target)
         except FileNotFoundError:
             return None
+        with suppress(OSError):
+            os.utime(target)  # its age counts from here
         return target
 
     def put_record(self, position: Position, record: bytes, why: str) -> None:

@@ -33,6 +33,14 @@ def test_records_and_spool_files_go_when_they_are_old_and_databases_stay(tmp_pat
     assert quarantine.names() == ["20260901.duckdb"]
 
 
+def test_the_age_of_a_file_counts_from_when_it_was_set_aside(tmp_path: Path) -> None:
+    quarantine = Quarantine(tmp_path / "quarantine", 1 << 20, 14 * DAY_SECONDS)
+    moved = quarantine.move(aged(tmp_path / "000000000001.spool", NOW - 400 * DAY_SECONDS))
+    assert moved is not None
+    quarantine.expire(moved.stat().st_mtime + DAY_SECONDS)
+    assert quarantine.names() == ["000000000001.spool"]
+
+
 def test_the_store_lets_records_expire(open_store: Opener, clock: FakeClock, tmp_path: Path) -> None:
     store = open_store()
     outcome = Outcome(42, "invalid", "internal", "error", 1, NOW)
