@@ -5,6 +5,7 @@ what it needs. Nothing is ever deleted: what is damaged goes to quarantine/, and
 """
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from collector.config import Config
 from collector.machine.clock import SystemClock
 from collector.machine.disk import Disk, RealDisk
-from collector.machine.net import HttpNet, jitter
+from collector.machine.link import ThreadLink
 from collector.offline import offline_status
 from collector.spool.inspect import FileReport, look_over
 from collector.store.buckets import IssueRate, StoredProject
@@ -23,6 +24,7 @@ from collector.store.segment import wal_of
 from collector.store.snapshots import Snapshot
 from collector.store.state import OnApply
 from collector.store.store import Store
+from collector.work import Work
 
 STATE = "state.sqlite"
 
@@ -137,14 +139,10 @@ def _open_and_close(config: Config) -> None:
 
 def _callbacks(config: Config) -> Sequence[OnApply]:
     """Forward hears of commits that are applied again, as in the worker; nothing is sent."""
-    if not config.upstream.dsn.reveal():
-        return []
-    from collector.forward.room import Forward
-    from collector.forward.sender import World
-
-    modes = {project.id: project.forward for project in config.project}
-    world = World(SystemClock(), HttpNet(config.upstream.net()), jitter)
-    return [Forward(config.upstream, modes, world).on_applied]
+    here, there = socket.socketpair()
+    with here, there:
+        forward = Work(config, ThreadLink(here), SystemClock(), RealDisk()).forward
+    return [forward.on_applied] if forward is not None else []
 
 
 def _told(wrong: Sequence[Finding], left: dict[str, str], moved: Sequence[str]) -> Iterator[Deed]:
