@@ -2,7 +2,8 @@
 
 A backup is a folder of the same shape as the data folder: `segments/`, `attachments/` and `state.sqlite`. A sealed
 segment only changes when a project is taken out of it, an attachment never, so a later backup into the same folder
-copies only what is new; what retention removed stays in the backup until `prune` is asked for. What is still in the spool is not part of it: a backup holds what was committed.
+copies only what is new; what retention removed stays in the backup until `prune` is asked for. What is still in the
+spool is not part of it: a backup holds what was committed.
 """
 
 import shutil

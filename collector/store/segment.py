@@ -23,7 +23,8 @@ from collector.store.schema import CASTS, EVENT_COLUMNS, ITEM_COLUMNS, SEGMENT_D
 # for 500 real events) and what it leaves empty (17 to 4 % of a file). Queries over 600,000 rows take 0 to 8 % longer.
 ROW_GROUP_ROWS = 2_048
 # Of a new file: payloads leave half a block empty at each checkpoint and behind each long one. Measured on 6,000 real
-# events: 2623 B each with DuckDB's 256 KB, 2372 with 64, 2132 with 32, 2023 with 16, whose checkpoints take twice as long.
+# events: 2623 B each with DuckDB's 256 KB, 2372 with 64, 2132 with 32, 2023 with 16, whose checkpoints take twice as
+# long.
 BLOCK_BYTES = 32_768
 ATTACH_OPTIONS = f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 FIRST_MICROS, LAST_MICROS = -62_135_596_800_000_000, 253_402_300_799_000_000
