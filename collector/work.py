@@ -71,6 +71,14 @@ class ListeningNet:
         self._listen(answer)
         return answer
 
+    def send_many(self, requests: Sequence[Request]) -> list[Answer | NetError]:
+        """As Net.send_many."""
+        answers = self._net.send_many(requests)
+        for answer in answers:
+            if isinstance(answer, Answer):
+                self._listen(answer)
+        return answers
+
     def _listen(self, answer: Answer) -> None:
         headers = answer.headers
         limits = limits_of_answer(answer.status, headers.get("x-sentry-rate-limits"), headers.get("retry-after"))
@@ -107,12 +115,13 @@ class Work:
         upstream = self.config.upstream
         if not upstream.dsn.reveal() and not upstream.hub:
             return None
-        modes = {project.id: project.forward.mode for project in self.config.project}
+        projects = {project.id: project.forward for project in self.config.project}
+        modes = {number: one.mode for number, one in projects.items()}
         whole = [number for number, mode in modes.items() if (upstream.mode if mode == "inherit" else mode) == "events"]
         net: Net = HttpNet(upstream.net())
         if not upstream.hub:  # a hub takes everything in the end; what it cannot take now waits in the outbox
             net = ListeningNet(net, lambda told: self.tell_limits(whole, told))
-        return Forward(upstream, modes, World(self.clock, net, jitter))
+        return Forward(upstream, projects, World(self.clock, net, jitter))
 
     def _sync(self) -> Sync | None:
         upstream = self.config.upstream

@@ -11,7 +11,7 @@ from functools import reduce
 
 from collector.errors import Damaged
 from collector.forward.parcel import fold, pack, unpack
-from collector.forward.rollup import SUMMARY_KEY
+from collector.forward.rollup import NOT_REPORTED, SUMMARY_KEY, WITHHELD_KEY
 from collector.forward.settings import UpstreamSettings
 from collector.store import windows
 from collector.store.outbox import Outbox
@@ -103,7 +103,7 @@ class Bounds:
             entries = windows.queued(cursor)
         groups: dict[tuple[str, int], list[Queued]] = {}
         for entry in entries:
-            if entry.key.startswith(SUMMARY_KEY) and not entry.attempts:
+            if entry.key.startswith((SUMMARY_KEY, WITHHELD_KEY)) and not entry.attempts:
                 stretch = 0 if step == float("inf") else int(entry.created_at // step)
                 groups.setdefault((entry.key.split(":")[1], stretch), []).append(entry)
         for group in groups.values():
@@ -135,5 +135,5 @@ def drop(outbox: Outbox, entries: Sequence[Queued], reason: str) -> None:
         windows.delete(cursor, [entry.id for entry in entries])
         for entry in entries:
             windows.count(cursor, f"dropped:{reason}", entry.quantity)
-            if not entry.attempts:
+            if not entry.attempts and entry.category not in NOT_REPORTED:
                 windows.add_report(cursor, reason, entry.category, entry.quantity)

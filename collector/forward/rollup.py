@@ -6,19 +6,19 @@ A window begins with the commit time of its first occurrence, not with the clien
 replaying commits after a crash makes the same windows, and their summaries have the same event ids.
 """
 
-import hashlib
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from collector.forward.event import stand_in
+from collector.forward.budgets import NEW_SHARE, REGRESSED_SHARE, REST_SHARE, Budgets
 from collector.forward.parcel import VERSION, Parcel, Press, pack
+from collector.forward.relearn import UNTOLD, Relearning
 from collector.forward.users import join
 from collector.model import outcome
 from collector.store import windows
 from collector.store.delta import NEW, REGRESSED, SUMMARISED, AppliedBatch, Occurrence
-from collector.store.outbox import Entry, Outbox, put
+from collector.store.outbox import Entry, put
 from collector.store.windows import Window
 
 Mode = Callable[[int], str]
@@ -26,13 +26,12 @@ Mode = Callable[[int], str]
 NEW_ISSUE, REGRESSION, ITEM, EXEMPLAR, BULK = 0, 1, 2, 3, 4  # priorities in the outbox
 ERROR = "error"
 SUMMARY_KEY = "s:"  # outbox keys of summaries: s:<issue>:<event id>
-CLOSE_GRACE_SECONDS = 0.25  # a commit that began before the window's end may still be on its way
+WITHHELD_KEY = "sb:"  # the same of those that waited for a budget
 TOLD_OTHERWISE = (outcome.SUMMARISED, outcome.EVICTED)  # counted in summaries; told when they were stored
 NOT_REPORTED = ("session", "default")  # categories without outcomes in the protocol
 DUPLICATE = "duplicate"  # the other copy was kept
-# A report has no id by which a receiver could tell a repetition: commits that are applied again long after, because
-# state.sqlite was lost, have told theirs. After a crash they are seconds old.
-MAX_REPLAYED_SECONDS = 3600.0
+# Added to the rank of a window that holds an event which would have left in full, had the budget allowed it.
+NEW_RANK, REGRESSED_RANK = 1000, 500
 NOTHING = -2  # below every rank
 MAX_REMEMBERED_BYTES = 4 * 2**20
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "fatal": 4}
@@ -64,28 +63,24 @@ class Remembered:
 
 
 class Rollup:
-    """Counts occurrences in the digest thread (`on_applied`), closes windows in the sender's (`close`)."""
+    """Counts occurrences in the digest thread; collector.forward.closing closes the windows."""
 
     def __init__(
-        self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], wall: Callable[[], float]
+        self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], budgets: Budgets, history: Relearning
     ) -> None:
         self._window = float(window_seconds)
         self._mode = mode
         self._reserve = reserve
-        self._wall = wall
-        self._press = Press()  # for the digest thread
-        self._closing_press = Press()
-        self._remembered = Remembered()
+        self._budgets = budgets
+        self._history = history
+        self._press = Press()
+        self.remembered = Remembered()
 
     # in the commit's transaction ----------------------------------------------------------------------------------
 
     def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> bool:
         """`on_apply` callback of the store. Returns True when something can be sent at once."""
-        recent = not batch.replayed or self._wall() - batch.committed_at < MAX_REPLAYED_SECONDS
-        if not recent and not windows.counts(cursor).get("sent_events"):
-            # state.sqlite was lost and is computed again: its history was told, the ids of the last hour tell the rest
-            windows.count(cursor, "replayed_untold", sum(one.count for one in batch.delta.occurrences))
-            return False
+        is_history = self._history.look(cursor, batch)
         urgent = False
         groups: dict[int, list[Occurrence]] = {}
         for occurrence in batch.delta.occurrences:
@@ -94,13 +89,18 @@ class Rollup:
                 continue
             whole = mode == "events" or occurrence.flags & (NEW | REGRESSED)
             whole = whole and not occurrence.flags & SUMMARISED  # beyond the rate of its issue: only counted
-            if whole and self._put_whole(cursor, batch, occurrence):
+            if whole and is_history and not self._history.is_told(batch):
+                windows.count(cursor, UNTOLD, occurrence.count)
+            elif whole and self._put_whole(cursor, batch, occurrence):
                 urgent = True
             else:
                 groups.setdefault(occurrence.issue_id, []).append(occurrence)
         for issue_id, occurrences in groups.items():
+            if is_history and not self._history.joins(cursor, batch, issue_id):
+                windows.count(cursor, UNTOLD, sum(one.count for one in occurrences))
+                continue
             self._count(cursor, batch, issue_id, occurrences)
-        if recent:
+        if not is_history:  # a report has no id by which a receiver could tell a repetition
             self._report(cursor, batch)
         return urgent
 
@@ -117,6 +117,10 @@ class Rollup:
         if payload is None or not self._reserve(len(payload) // 4):
             return False
         flags = occurrence.flags
+        share = NEW_SHARE if flags & NEW else REGRESSED_SHARE if flags & REGRESSED else REST_SHARE
+        packed = self._press.pack(payload)
+        if not self._budgets.take(cursor, occurrence.project_id, len(packed), share):
+            return False
         priority = NEW_ISSUE if flags & NEW else REGRESSION if flags & REGRESSED else BULK
         row = batch.event(occurrence)
         event_id = occurrence.event_id.hex()
@@ -133,7 +137,7 @@ class Rollup:
             users=join(b"", [occurrence.user]),
             rank=rank(batch, occurrence),
             hash=row.hashes[0] if row and row.hashes else "",
-            packed=self._press.pack(payload),
+            packed=packed,
         )
         key = f"e:{occurrence.project_id}:{event_id}"
         entry = Entry(ERROR, ERROR, pack(parcel), priority, 1, key, batch.committed_at)
@@ -143,12 +147,15 @@ class Rollup:
 
     def _count(self, cursor: sqlite3.Cursor, batch: AppliedBatch, issue_id: int, rows: list[Occurrence]) -> None:
         best, best_rank = most_informative(batch, rows)
-        window = windows.latest_window(cursor, issue_id)
+        limited = self._budgets.is_limited(rows[0].project_id)
+        # One that waits for its budget goes on counting, so a budget that is too small costs detail, not counts.
+        window = (limited and windows.withheld_window(cursor, issue_id)) or windows.latest_window(cursor, issue_id)
         first_at, last_at = min(row.at for row in rows), max(row.until for row in rows)
         events = sum(row.count for row in rows)
         users = (row.user for row in rows)
         # Past its end but not closed because the outbox is full: it goes on counting, so a long outage costs nothing.
         ended = window is not None and batch.committed_at >= window.window_at + self._window
+        ended = ended and not (limited and window is not None and windows.is_withheld(cursor, window))
         kept_rank = NOTHING
         if window is None or (ended and self._reserve(0)):
             window = Window(
@@ -164,7 +171,7 @@ class Rollup:
                 users=join(window.users, users),
             )
         if best_rank >= kept_rank:
-            self._remembered.drop(window.exemplar)
+            self.remembered.drop(window.exemplar)
             window = window._replace(exemplar=best.event_id, rank=best_rank, exemplar_at=batch.committed_at)
             self._keep(cursor, batch, window, best, best_rank > kept_rank)
         windows.save_window(cursor, window)
@@ -177,68 +184,11 @@ class Rollup:
         payload = event.payload if event is not None else batch.payload(best) if durably else None
         if payload is None:
             return
-        self._remembered.keep(best.event_id, payload)
+        self.remembered.keep(best.event_id, payload)
         if durably:
             packed = self._press.pack(payload)
             if self._reserve(len(packed)):
                 windows.save_exemplar(cursor, window, packed)
-
-    # in the sender's thread ---------------------------------------------------------------------------------------
-
-    def close(self, outbox: Outbox, now: float, limit: int = 50) -> int:
-        """Turn windows that have ended into outbox entries; returns how many. Raises Unavailable.
-
-        Payloads are read and packed before the transaction begins: the digest thread waits for no more than the writes.
-        """
-        with outbox.read() as cursor:
-            due = windows.due_windows(cursor, now - self._window - CLOSE_GRACE_SECONDS, now + self._window, limit)
-        packed = [self._payload_of(outbox, window) for window in due]
-        if not due:
-            return 0
-        closed = 0
-        with outbox.transaction() as cursor:
-            for window, payload in zip(due, packed, strict=True):
-                if (taken := windows.take_window(cursor, window)) is None:
-                    continue  # a better exemplar came in between: the next round takes it
-                windows.drop_exemplar(cursor, taken)
-                put(cursor, self._summary(cursor, taken, payload, now))
-                closed += 1
-        return closed
-
-    def _payload_of(self, outbox: Outbox, window: Window) -> bytes:
-        payload = self._remembered.drop(window.exemplar)
-        if payload is None:
-            with outbox.read() as cursor:
-                if packed := windows.exemplar(cursor, window):
-                    return packed
-                payload = stand_in(windows.issue_line(cursor, window.issue_id), window.last_at)
-        return self._closing_press.pack(payload)
-
-    def _summary(self, cursor: sqlite3.Cursor, window: Window, packed: bytes, now: float) -> Entry:
-        line = windows.issue_line(cursor, window.issue_id)
-        event_id = summary_id(window.project_id, window.opener)
-        parcel = Parcel(
-            version=VERSION,
-            kind="summary",
-            project_id=window.project_id,
-            issue_id=window.issue_id,
-            event_id=event_id,
-            count=window.events,
-            first_at=window.first_at,
-            last_at=window.last_at,
-            span_seconds=max(self._window, window.exemplar_at - window.window_at),
-            users=window.users,
-            rank=window.rank,
-            hash=line[0] if line else "",
-            packed=packed,
-        )
-        key = f"{SUMMARY_KEY}{window.issue_id}:{event_id}"
-        return Entry(ERROR, ERROR, pack(parcel), EXEMPLAR, window.events, key, now)
-
-
-def summary_id(project_id: int, opener: bytes) -> str:
-    """Event id of the summary of the window that `opener` (16 bytes) began: no other window has the same one."""
-    return hashlib.blake2b(opener, digest_size=16, key=b"summary", salt=project_id.to_bytes(8, "big")).hexdigest()
 
 
 def most_informative(batch: AppliedBatch, rows: list[Occurrence]) -> tuple[Occurrence, int]:
@@ -253,6 +203,7 @@ def most_informative(batch: AppliedBatch, rows: list[Occurrence]) -> tuple[Occur
 def rank(batch: AppliedBatch, occurrence: Occurrence) -> int:
     """How informative an event is: its level first, then a stack trace, then tags; -1 when its payload was not kept."""
     level = LEVELS.get(occurrence.level, 3) * 4
+    level += NEW_RANK if occurrence.flags & NEW else REGRESSED_RANK if occurrence.flags & REGRESSED else 0
     row = batch.event(occurrence)
     if row is None:
         return -1 if occurrence.flags & SUMMARISED else level

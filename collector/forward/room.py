@@ -6,21 +6,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from collector.errors import Unavailable
 from collector.forward.bounds import Bounds
+from collector.forward.budgets import Budgets
+from collector.forward.closing import Closing
 from collector.forward.hub_sender import HubSender
 from collector.forward.hub_target import parse_hub
 from collector.forward.items import Items
 from collector.forward.limits import Limits
 from collector.forward.pace import Pace
+from collector.forward.relearn import Relearning
 from collector.forward.rollup import Rollup
 from collector.forward.sender import IDLE_SECONDS, Sender, World
-from collector.forward.settings import UpstreamSettings
+from collector.forward.sessions import Sessions
+from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.forward.target import parse_dsn
 from collector.store import windows
 from collector.store.delta import AppliedBatch
 from collector.store.outbox import Outbox
 
+DEFAULT = ForwardSettings()
 SLICE_SECONDS = 0.25  # how soon the loop sees that it should stop
 BROKEN_SECONDS = 5.0  # pause after state.sqlite could not be used
 
@@ -39,18 +46,23 @@ class Sending(Protocol):
 class Forward:
     """Roll-up, outbox and sender of one upstream. Raises ConfigError for an unusable DSN.
 
-    modes: project id -> summaries, events, off or inherit.
+    projects: project id -> what it sends.
     """
 
-    def __init__(self, settings: UpstreamSettings, modes: Mapping[int, str], world: World) -> None:
+    def __init__(self, settings: UpstreamSettings, projects: Mapping[int, ForwardSettings], world: World) -> None:
         self._settings = settings
-        self._modes = dict(modes)
+        self._projects = projects
         self._world = world
         self._hub = parse_hub(settings) if settings.hub else None
         self._target = None if self._hub else parse_dsn(settings.dsn.reveal())
         self._bounds = Bounds(settings)
-        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, world.clock.now)
-        self._items = Items(self.mode_of, self._bounds)
+        clock = world.clock
+        self._budgets = Budgets(projects, clock.monotonic)
+        self._history = Relearning(settings.window, clock.now, clock.monotonic)
+        self._rollup = Rollup(settings.window, self.mode_of, self._bounds.reserve, self._budgets, self._history)
+        sessions = Sessions(settings.window, settings.session_hold)
+        self._items = Items(self.settings_of, self._bounds, sessions, self._budgets, self._history)
+        self._closing = Closing(settings.window, self._rollup.remembered, self._budgets)
         self._wake = threading.Event()
         self._urgent = False
         self._sender: Sending | None = None
@@ -60,8 +72,25 @@ class Forward:
 
     def mode_of(self, project_id: int) -> str:
         """What a project sends: summaries, events or off."""
-        mode = self._modes.get(project_id, "inherit")
+        mode = self._projects.get(project_id, DEFAULT).mode
         return self._settings.mode if mode == "inherit" else mode
+
+    def settings_of(self, project_id: int) -> ForwardSettings:
+        """What a project sends, its mode never `inherit`."""
+        settings = self._projects.get(project_id, DEFAULT)
+        if settings.mode != "inherit":
+            return settings
+        return msgspec.structs.replace(settings, mode=self._settings.mode)
+
+    def close_due(self, outbox: Outbox, now: float) -> int:
+        """Windows and sessions that are due become entries, once it is known what of them upstream may have."""
+        with outbox.read() as cursor:
+            is_over = self._history.is_told_over(cursor)
+        if not is_over:
+            with outbox.transaction() as cursor:
+                if not self._history.is_over(cursor):
+                    return 0
+        return self._closing.close(outbox, now) + self._items.close(outbox, now)
 
     def on_applied(self, cursor: sqlite3.Cursor, batch: AppliedBatch) -> None:
         """`on_apply` callback of the store, inside its SQLite transaction."""
@@ -82,10 +111,10 @@ class Forward:
     def open_sender(self, outbox: Outbox) -> "Sending":
         """The sender on its own connection; `run` does this, tests step it by hand. Raises Unavailable."""
         if self._target is not None:
-            self._sender = Sender(self._settings, self._target, self._world, outbox, self._rollup, self._bounds)
+            self._sender = Sender(self._settings, self._target, self._world, outbox, self.close_due, self._bounds)
         elif self._hub is not None:
-            self._sender = HubSender(self._settings, self._hub, self._world, outbox, self._rollup.close, self._bounds)
-            self._sender.home = min(self._modes, default=1)
+            self._sender = HubSender(self._settings, self._hub, self._world, outbox, self.close_due, self._bounds)
+            self._sender.home = min(self._projects, default=1)
         assert self._sender is not None
         return self._sender
 
@@ -153,10 +182,12 @@ class Forward:
         with outbox.read() as cursor:
             oldest_at = windows.oldest_created_at(cursor)
             totals = windows.counts(cursor)
+            budgets = self._budgets.look(cursor)
             open_windows, open_events = windows.open_windows(cursor)
         self._counted = {
             "oldest_at": oldest_at,
             "totals": totals,
+            "budgets": budgets,
             "open_windows": open_windows,
             "open_occurrences": open_events,
         }
@@ -186,6 +217,7 @@ class Forward:
                 "occurrences": self._counted.get("open_occurrences", 0),
             },
             "totals": self._counted.get("totals", {}),
+            "budgets": self._counted.get("budgets", {}),
         }
 
     @property

@@ -1,38 +1,43 @@
-"""The sender: closes windows, keeps the outbox within its bounds, and sends one request at a time.
+"""The sender: closes windows, keeps the outbox within its bounds, and sends a few requests at a time.
 
 At least once, told once: an entry leaves the outbox only after an answer, and it always carries the same event id, by
 which a receiver tells a repetition. Client reports have no id, so they are sent at most once: an attempt whose fate is
 unknown is not repeated (`reports_unknown` counts what may be missing upstream).
+
+After a start or a failure one request goes first; only when it was taken do several go at once.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from collector.errors import Damaged
 from collector.forward import wire
 from collector.forward.bounds import Bounds, drop
-from collector.forward.event import event_json, slim
-from collector.forward.items import ITEM_KEY, QUEUES, is_told_apart
-from collector.forward.limits import ALL, DEFAULT_SECONDS, Limits
+from collector.forward.items import BATCHED, ITEM_KEY, QUEUES, is_told_apart
+from collector.forward.limits import ALL, DEFAULT_SECONDS
 from collector.forward.pace import Pace
-from collector.forward.parcel import Press, unpack
-from collector.forward.rollup import Rollup
+from collector.forward.post import Post
+from collector.forward.rollup import WITHHELD_KEY
 from collector.forward.settings import UpstreamSettings
+from collector.forward.shipments import Loading, Shipment
 from collector.forward.suspects import Suspects
-from collector.forward.target import Target, auth_headers
-from collector.forward.verdict import Verdict, judge, judge_failure
+from collector.forward.target import Target
+from collector.forward.verdict import Verdict
 from collector.machine.clock import Clock
-from collector.machine.net import Net, NetError, Request
-from collector.store import windows
+from collector.machine.net import Net
+from collector.store import spending, windows
 from collector.store.outbox import Entry, Outbox
-from collector.store.statuses import note_delivered
 from collector.store.windows import Queued
 
-BATCH = 20  # entries marked as tried at once while all goes well
+BATCH = 64  # entries marked as tried at once while all goes well
+BATCH_BYTES = 4 * 2**20  # of their bodies; a container's worth of packed logs is well below it
+CONTAINER_BATCH = 500
 IDLE_SECONDS = 1.0  # the longest pause: windows end
 TIDY_SECONDS = 10.0
 REPORT_SECONDS = 5.0  # the longest that a report waits while events go out
 MAX_REFUSALS = 10  # refusals in a row after which it is the upstream that is suspected, not the entries
+CLOCK_STEP_SECONDS = 30.0  # a wall clock that moved so much against the monotonic one was set
+
+REASONS = {"too_large": "collector_too_large", "damaged": "collector_damaged"}
 
 
 class World(NamedTuple):
@@ -43,37 +48,49 @@ class World(NamedTuple):
     jitter: Callable[[], float]
 
 
+Close = Callable[[Outbox, float], int]
+
+
 class Sender:
     """Everything that happens in the forward thread; `step` does what can be done now. Raises Unavailable."""
 
     def __init__(
-        self, settings: UpstreamSettings, target: Target, world: World, outbox: Outbox, rollup: Rollup, bounds: Bounds
+        self, settings: UpstreamSettings, target: Target, world: World, outbox: Outbox, close: Close, bounds: Bounds
     ) -> None:
         self._settings = settings
-        self._target = target
         self._clock = world.clock
-        self._net = world.net
         self._outbox = outbox
-        self._rollup = rollup
+        self._close = close
         self._bounds = bounds
-        self._press = Press()
-        self._encoding: str = settings.encoding
+        self._post = Post(target, world.clock, world.net, settings.encoding)
+        self._loading = Loading(settings.fingerprint == "pin")
         self._suspects = Suspects()
         self._refusals = 0
+        self._is_trusted = False
         self._next_tidy_at = 0.0
         self._next_report_at = 0.0
-        self.limits = Limits()
+        self._next_batch_at: dict[str, float] = {}
+        self._clock_ahead = world.clock.now() - world.clock.monotonic()
+        self.is_draining = False
+        self.clock_stepped_seconds = 0.0
+        self.limits = self._post.limits
         self.pace = Pace(settings.max_backoff, world.jitter)
         with outbox.transaction() as cursor:
             if unknown := windows.end_reports(cursor):  # an earlier process may or may not have told them
                 windows.count(cursor, "reports_unknown", unknown)
         bounds.measure(outbox)
 
+    @property
+    def encoding(self) -> str:
+        """The compression in use."""
+        return self._post.encoding
+
     def step(self, beat: Callable[[], None]) -> float:
         """Close, bound, send. Returns the seconds until there may be something to do."""
         now = self._clock.monotonic()
         wall = self._clock.now()
-        closed = self._rollup.close(self._outbox, wall)
+        self._watch_clock()
+        closed = self._close(self._outbox, wall)
         if closed:
             self._bounds.measure(self._outbox)
         if now >= self._next_tidy_at or self._bounds.is_tight:
@@ -84,6 +101,15 @@ class Sender:
             return min(IDLE_SECONDS, self.pace.retry_at - now)
         sent = self._send_round(beat)
         return 0.0 if sent or closed else IDLE_SECONDS
+
+    def _watch_clock(self) -> None:
+        """A wall clock that was set moves windows, never budgets or pauses; people should know."""
+        ahead = self._clock.now() - self._clock.monotonic()
+        if abs(ahead - self._clock_ahead) > CLOCK_STEP_SECONDS:
+            self.clock_stepped_seconds = ahead - self._clock_ahead
+            with self._outbox.transaction() as cursor:
+                windows.count(cursor, "clock_steps", 1)
+        self._clock_ahead = ahead
 
     def _send_round(self, beat: Callable[[], None]) -> int:
         sent = sum(self._send_some(name, beat) for name in QUEUES)
@@ -96,109 +122,153 @@ class Sender:
 
     def _send_some(self, name: str, beat: Callable[[], None]) -> int:
         """Send a few entries of one queue; returns how many are done with."""
-        now = self._clock.monotonic()
-        if now < self.limits.until(name):
+        batch = self._next_batch(name)
+        if not batch:
             return 0
-        many = BATCH if self.pace.state(now) == "closed" else 1
-        batch = self._outbox.next_batch(name, self._clock.now(), many + len(self._suspects))
-        batch = self._suspects.last(batch)[:many]
-        if not batch or self.pace.state(now) == "open":
-            return 0
-        with self._outbox.transaction() as cursor:
+        unsure = [entry for entry in batch if not is_told_apart(entry.key)]
+        with self._outbox.transaction(synced=bool(unsure)) as cursor:
             windows.mark_tried(cursor, [entry.id for entry in batch], 1)
+        for entry in [entry for entry in unsure if entry.attempts]:
+            self._give_up(entry, "collector_unknown_fate", known=True)
+            batch.remove(entry)
+        waiting = self._loading.load(batch, self._clock.now())
         taken: list[Entry] = []
-        for place, entry in enumerate(batch):
+        done, go_on = 0, True
+        while waiting and go_on:
             beat()
-            if entry.attempts and not is_told_apart(entry.key):
-                self._give_up(entry, "collector_unknown_fate", known=True)
-                continue
-            verdict = self._send_entry(entry)
+            width = self._settings.connections if self._is_trusted else 1
+            wave, waiting = waiting[:width], waiting[width:]
+            untold, go_on = self._send_wave(wave, taken)
+            done += len(wave) - len(untold)
+            waiting = untold + waiting if untold else waiting
+        self._close_books(taken, [entry.id for shipment in waiting for entry in shipment.entries])
+        return done
+
+    def _next_batch(self, name: str) -> list[Entry]:
+        now = self._clock.monotonic()
+        if now < self.limits.until(name) or self.pace.state(now) == "open":
+            return []
+        if name in BATCHED and now < self._next_batch_at.get(name, 0.0) and not self.is_draining:
+            return []
+        many = (CONTAINER_BATCH if name in BATCHED else BATCH) if self.pace.state(now) == "closed" else 1
+        batch = self._outbox.next_batch(name, self._clock.now(), many + len(self._suspects), BATCH_BYTES)
+        if name in BATCHED:
+            self._next_batch_at[name] = now + float(self._settings.batch_linger)
+        return self._suspects.last(batch)[:many]
+
+    def _send_wave(self, wave: Sequence[Shipment], taken: list[Entry]) -> tuple[list[Shipment], bool]:
+        """Send shipments at the same time. Returns those that the receiver cannot have, and whether to go on."""
+        whole = [shipment for shipment in wave if not shipment.damaged]
+        verdicts = iter(self._post.send_many([shipment.body for shipment in whole]) if whole else [])
+        untold: list[Shipment] = []
+        go_on = True
+        later: list[tuple[Shipment, Verdict]] = []
+        for shipment in wave:
+            verdict = Verdict("damaged", shipment.damaged) if shipment.damaged else next(verdicts)
+            if verdict.what in ("too_large", "refused") and (parts := self._smaller(shipment, verdict)):
+                verdict = self._send_parts(parts, verdict)
             if verdict.what == "taken":
-                taken.append(entry)
-                self._went_well(entry)
-            elif not self._settle(entry, verdict):
-                untold = [one.id for one in batch[place + 1 if verdict.known else place :]]
-                self._close_books(taken, untold)
-                return place
-        self._close_books(taken, [])
-        return len(batch)
+                taken += shipment.entries
+                self._went_well(shipment.entries)
+            elif verdict.what in ("later", "limited"):
+                later.append((shipment, verdict))
+            else:
+                go_on = self._refuse(shipment, verdict) and go_on
+        for shipment, verdict in later:  # after the others: their success must not hide that something is wrong
+            self._postpone(shipment, verdict, is_first=shipment is later[0][0])
+            if not verdict.known:
+                untold.append(shipment)
+        return untold, go_on and not later
+
+    def _smaller(self, shipment: Shipment, verdict: Verdict) -> list[Shipment]:
+        """A container with others may be refused for one of them; whatever is too large may be sent in parts."""
+        if verdict.what == "refused" and len(shipment.entries) == 1:
+            return []
+        return self._loading.smaller(shipment, self._clock.now())
+
+    def _send_parts(self, parts: Sequence[Shipment], why: Verdict) -> Verdict:
+        """The verdict on a shipment that was sent in parts. Part of it may be told by now, so all of it counts as done
+        with; parts that failed are counted as dropped."""
+        results = []
+        for part in parts:
+            verdict = self._post.send(part.body)
+            if verdict.what in ("too_large", "refused") and (smaller := self._smaller(part, verdict)):
+                verdict = self._send_parts(smaller, verdict)
+            results.append(verdict)
+        if all(verdict.what == "taken" for verdict in results):
+            return results[0]
+        if len(parts) == 1:
+            return results[0]
+        if not any(verdict.what == "taken" or verdict.known for verdict in results):
+            return results[0]
+        self._drop_parts([part for part, verdict in zip(parts, results, strict=True) if verdict.what != "taken"], why)
+        return Verdict("taken")
+
+    def _drop_parts(self, parts: Sequence[Shipment], why: Verdict) -> None:
+        reason = REASONS.get(why.what, "collector_refused")
+        with self._outbox.transaction() as cursor:
+            for part in parts:
+                quantity = part.container.count if part.container else sum(one.quantity for one in part.entries)
+                windows.count(cursor, f"dropped:{reason}", quantity)
+                windows.add_report(cursor, reason, part.entries[0].category, quantity)
 
     def _close_books(self, taken: Sequence[Entry], untold: Sequence[int]) -> None:
         """One transaction for a batch: after a kill before it, the batch is told again under the same ids."""
+        if not taken and not untold:
+            return
         with self._outbox.transaction() as cursor:
             windows.mark_tried(cursor, untold, -1)
             windows.delete(cursor, [entry.id for entry in taken])
             events = [entry for entry in taken if not entry.key.startswith(ITEM_KEY)]
-            if self._settings.api_token.reveal():  # by these, upstream's issues are found (collector.forward.sync)
-                told = [unpack(entry.body) for entry in events]
-                note_delivered(cursor, [(one.issue_id, one.event_id) for one in told], self._clock.now())
             windows.count(cursor, "sent_events", len(events))
             windows.count(cursor, "sent_occurrences", sum(entry.quantity for entry in events))
             windows.count(cursor, "sent_items", len(taken) - len(events))
             for entry in taken:
-                if entry.quantity > 1:
-                    windows.add_report(cursor, "collector_summarised", entry.category, entry.quantity - 1)
+                if entry.key.startswith(ITEM_KEY):
+                    windows.count(cursor, f"sent:{entry.category}", entry.quantity)
+                elif entry.quantity > 1:
+                    reason = "collector_budget" if entry.key.startswith(WITHHELD_KEY) else "collector_summarised"
+                    windows.add_report(cursor, reason, entry.category, entry.quantity - 1)
+            spending.ran(cursor, self._clock.monotonic())
         self._bounds.release(sum(len(entry.body) for entry in taken), len(taken))
 
-    def _went_well(self, entry: Entry) -> None:
-        self._suspects.cleared(entry.id)
+    def _went_well(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._suspects.cleared(entry.id)
         self.pace.succeeded()
         self._refusals = 0
+        self._is_trusted = True
 
-    def _send_entry(self, entry: Entry, slimmed: bool = False) -> Verdict:
-        try:
-            parcel = unpack(entry.body)
-            stored = self._press.unpack(parcel.packed)
-        except Damaged as error:
-            return Verdict("refused", f"an entry of the outbox is damaged: {error.what}")
-        if parcel.kind not in ("event", "summary"):
-            return self._post(
-                wire.item_envelope(parcel.kind, parcel.event_id, parcel.headers, stored, self._clock.now())
-            )
-        payload = event_json(parcel, stored, self._settings.fingerprint == "pin")
-        if slimmed:
-            payload = slim(payload)
-        verdict = self._post(wire.event_envelope(parcel.event_id, payload, self._clock.now()))
-        if verdict.what == "too_large" and not slimmed:
-            return self._send_entry(entry, slimmed=True)
-        return verdict
-
-    def _post(self, body: bytes) -> Verdict:
-        """One request. Limits are learnt from every answer; an unwelcome compression is changed for good."""
-        while True:
-            headers = auth_headers(self._target, self._encoding)
-            request = Request("POST", self._target.url, headers, wire.ENCODERS[self._encoding](body))
-            try:
-                answer = self._net.send(request)
-            except NetError as error:
-                return judge_failure(error)
-            self.limits.learn(answer.status, answer.headers, self._clock.monotonic())
-            verdict = judge(answer)
-            if verdict.what != "encoding" or self._encoding == "identity":
-                return verdict
-            self._encoding = wire.FALLBACK[self._encoding]
-
-    def _settle(self, entry: Entry, verdict: Verdict) -> bool:
-        """Act on a verdict; False when sending has to stop for now (the entry then stays)."""
+    def _postpone(self, shipment: Shipment, verdict: Verdict, is_first: bool) -> None:
+        """Not now: remember how long not."""
         now = self._clock.monotonic()
+        category = shipment.entries[0].category
         if verdict.what == "limited":
-            if now < self.limits.until(entry.category):
-                return False
-            if verdict.listed:  # its limits name other categories: this one is not paused, only tried again
-                self.pace.failed(now, verdict.why)
-            else:
-                self.limits.pause(entry.category, now + (verdict.pause or DEFAULT_SECONDS))
-            return False
-        if verdict.what == "later":
+            if now >= self.limits.until(category):
+                if verdict.listed:  # its limits name other categories: this one is not paused, only tried again
+                    self.pace.failed(now, verdict.why)
+                    return
+                self.limits.pause(category, now + (verdict.pause or DEFAULT_SECONDS))
+            self.pace.succeeded()  # it works; what it said before is not what it says now
+            return
+        self._is_trusted = False
+        if is_first:
             self.pace.failed(now, verdict.why, verdict.pause)
+        for entry in shipment.entries:
             if verdict.blame == "entry" and self._suspects.accuse(entry.id):
                 self._give_up(entry, "collector_undeliverable", known=True)
-            return False
-        self._give_up(entry, "collector_too_large" if verdict.what == "too_large" else "collector_refused")
+
+    def _refuse(self, shipment: Shipment, verdict: Verdict) -> bool:
+        """Never again; False when so many were refused that upstream is suspected."""
+        for entry in shipment.entries:
+            self._give_up(entry, REASONS.get(verdict.what, "collector_refused"))
         self.pace.last_error = verdict.why
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
-            self.pace.failed(now, f"{verdict.why}; the last {self._refusals} entries were all refused")
+            self._is_trusted = False
+            self.pace.failed(
+                self._clock.monotonic(), f"{verdict.why}; the last {self._refusals} entries were all refused"
+            )
             return False
         return True
 
@@ -218,7 +288,7 @@ class Sender:
                 return
         with self._outbox.transaction() as cursor:
             reports = windows.take_reports(cursor)
-        verdict = self._post(wire.report_envelope(reports, self._clock.now()))
+        verdict = self._post.send(wire.report_envelope(reports, self._clock.now()))
         lost = verdict.known or verdict.what in ("refused", "too_large", "encoding")
         with self._outbox.transaction() as cursor:
             windows.end_reports(cursor)

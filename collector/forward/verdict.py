@@ -7,16 +7,17 @@ import msgspec
 from collector.forward.limits import parse_limits, retry_after
 from collector.machine.net import Answer, NetError
 
-What = Literal["taken", "refused", "too_large", "encoding", "limited", "later"]
+What = Literal["taken", "refused", "too_large", "encoding", "limited", "later", "damaged"]
 MAX_QUOTE = 120
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """what: taken (done), refused (never again), too_large, encoding (try another), limited, later (back off).
+    """what: taken (done), refused (never again), too_large, encoding (try another), limited, later (back off),
+    damaged (it was never sent).
 
     why: a sentence for the status page. known: the receiver may have taken the entry although this is no success.
     pause: seconds the receiver asked for. listed: it named its limits by category. blame: "entry" when another may
-    fare better, "upstream" otherwise.
+    fare better, "upstream" otherwise. status: of a refusal.
     """
 
     what: What
@@ -25,12 +26,13 @@ class Verdict(msgspec.Struct, frozen=True):
     pause: float = 0.0
     blame: str = "upstream"
     listed: bool = False
+    status: int = 0
 
 
 TAKEN = Verdict("taken")
 
 BY_STATUS: dict[int, Verdict] = {
-    400: Verdict("refused", "upstream answers 400, it does not understand this"),
+    400: Verdict("refused", "upstream answers 400, it does not understand this", status=400),
     401: Verdict("later", "upstream answers 401, it does not know the key of the DSN"),
     403: Verdict("later", "upstream answers 403, the key is revoked or the project is disabled"),
     404: Verdict("later", "upstream answers 404, there is no such project or the path of the DSN is wrong"),

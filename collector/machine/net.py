@@ -17,15 +17,18 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import msgspec
-
-from collector.errors import ConfigError, Unavailable
+from collector.errors import ConfigError
+from collector.machine.answers import Answer, NetError, Request
+from collector.machine.lanes import Lanes
 from collector.model.settings import Duration, Help, Settings, Size
 
 if TYPE_CHECKING:
     import urllib3
+
+__all__ = ["Answer", "HttpNet", "Net", "NetError", "NetSettings", "Request", "jitter"]
 
 CHUNK_BYTES = 16 * 1024
 
@@ -40,41 +43,15 @@ class NetSettings(Settings):
     ca_file: Annotated[str, Help("PEM file of trusted authorities; empty: environment, else the system's")] = ""
 
 
-class Request(msgspec.Struct, frozen=True):
-    """One outbound request. Header names as they should be written."""
-
-    method: str
-    url: str
-    headers: dict[str, str] = {}
-    body: bytes = b""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What came back. Header names in lower case; `cut` tells that the body went on after max_answer_bytes."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    cut: bool = False
-
-
-class NetError(Unavailable):
-    """No usable answer. `sent` is False only when the other side cannot have seen the whole request.
-
-    kind: dns, refused, connect, tls, proxy, timeout, reset or protocol. `what` is a sentence for the status page.
-    """
-
-    def __init__(self, kind: str, sent: bool, what: str) -> None:
-        super().__init__(what)
-        self.kind = kind
-        self.sent = sent
-
-
 class Net(Protocol):
     """The seam: tests pass a FakeNet, the composition root an HttpNet."""
 
     def send(self, request: Request) -> Answer:
         """Send and wait. Raises NetError."""
+        ...
+
+    def send_many(self, requests: Sequence[Request]) -> list[Answer | NetError]:
+        """Send requests to one origin at the same time and wait for all."""
         ...
 
     def hurry(self, seconds: float) -> None:
@@ -189,6 +166,7 @@ class HttpNet:
         self._connections = connections
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._proxies: dict[tuple[str, ...], str] = {}
+        self._lanes: dict[str, Lanes] = {}
         self._lock = threading.Lock()
         if settings.ca_file:
             _check_ca_file(settings.ca_file)
@@ -237,15 +215,45 @@ class HttpNet:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(status=response.status, headers=headers, body=body, cut=cut)
 
+    def send_many(self, requests: Sequence[Request]) -> list[Answer | NetError]:
+        """As `send`, all at the same time and within `timeout` in all; one after the other through a proxy. One thread
+        at a time."""
+        first = requests[0].url
+        if self._settings.proxy or self._proxy_of(first):
+            return [self._or_error(request) for request in requests]
+        origin = "{}://{}".format(*urllib.parse.urlsplit(first)[:2])
+        lanes = self._lanes.get(origin)
+        if lanes is None:
+            settings = self._settings
+            lanes = Lanes(origin, self._tls, float(settings.connect_timeout), int(settings.max_answer_bytes))
+            self._lanes[origin] = lanes
+        return lanes.exchange(requests, self._timeout)
+
+    def _or_error(self, request: Request) -> Answer | NetError:
+        try:
+            return self.send(request)
+        except NetError as error:
+            return error
+
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self._ca_file() or None)
+
+    def _ca_file(self) -> str:
+        return self._settings.ca_file or os.environ.get("REQUESTS_CA_BUNDLE", "")
+
     def hurry(self, seconds: float) -> None:
         """From now on no request, running ones included, takes longer than `seconds`."""
         self._timeout = min(self._timeout, seconds)
+        for lanes in list(self._lanes.values()):
+            lanes.hurry(seconds)
         self._watch.hurry(seconds)
 
     def close(self) -> None:
         """Close all connections and end the watching thread."""
         for pool in self._pools.values():
             pool.clear()
+        for lanes in self._lanes.values():
+            lanes.close()
         self._watch.close()
 
     def _read(self, response: Any) -> tuple[bytes, bool]:
@@ -276,8 +284,7 @@ class HttpNet:
         import urllib3
 
         options: dict[str, Any] = {"num_pools": 8, "maxsize": self._connections, "block": False}
-        ca_file = self._settings.ca_file or os.environ.get("REQUESTS_CA_BUNDLE", "")
-        if ca_file:
+        if ca_file := self._ca_file():
             options["ca_certs"] = ca_file
         pool: urllib3.PoolManager
         if proxy:

@@ -24,6 +24,7 @@ last commit it contains. Never needed to read an event.
 """
 
 from collector.store.batches import HUB_DDL
+from collector.store.forward_schema import FORWARD_DDL
 from collector.store.statuses import STATUS_DDL
 
 SEGMENT_FORMAT = 2  # 1: attachments were payloads
@@ -85,12 +86,12 @@ CREATE INDEX IF NOT EXISTS issues_by_last_seen ON issues(project_id, last_seen);
 CREATE TABLE IF NOT EXISTS hashes(
   project_id INTEGER NOT NULL, hash TEXT NOT NULL, issue_id INTEGER NOT NULL,
   PRIMARY KEY(project_id, hash)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS issue_users(
-  issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hash_configs(
   project_id INTEGER NOT NULL, config TEXT NOT NULL, PRIMARY KEY(project_id, config)) WITHOUT ROWID;
 INSERT OR IGNORE INTO hash_configs SELECT id, '' FROM projects WHERE id NOT IN (SELECT project_id FROM hash_configs)
   AND EXISTS (SELECT 1 FROM hashes WHERE project_id = projects.id);
+CREATE TABLE IF NOT EXISTS issue_users(
+  issue_id INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(issue_id, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_hours(
   issue_id INTEGER NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(issue_id, hour)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue_fills(
@@ -128,4 +129,4 @@ CREATE TABLE IF NOT EXISTS forward_reports(
   PRIMARY KEY(reason, category, in_flight)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forward_counts(name TEXT PRIMARY KEY, quantity INTEGER NOT NULL) WITHOUT ROWID;
 """
-STATE_DDL = "".join((_TABLES, HUB_DDL, STATUS_DDL))
+STATE_DDL = "".join((_TABLES, FORWARD_DDL, HUB_DDL, STATUS_DDL))

@@ -8,6 +8,7 @@ seldom; the newest of that rank is kept in memory and preferred.
 `forward_reports`: quantities to report upstream as discarded, by reason and category; `in_flight` 1 once a request
 with them may have left.
 `forward_counts`: totals since the beginning, by name.
+`forward_withheld`: windows that ended and wait for the budget of their project; they go on counting.
 
 The functions take the cursor of a transaction: that of a commit (`on_apply` callback) or of `Outbox.transaction`.
 """
@@ -55,16 +56,74 @@ def latest_window(cursor: sqlite3.Cursor, issue_id: int) -> Window | None:
     return Window(*row) if row else None
 
 
+def withheld_window(cursor: sqlite3.Cursor, issue_id: int) -> Window | None:
+    """The window of an issue that waits for a budget."""
+    row = cursor.execute(
+        "SELECT w.* FROM forward_windows w JOIN forward_withheld USING (issue_id, window_at) WHERE issue_id = ?"
+        " ORDER BY window_at DESC LIMIT 1",
+        (issue_id,),
+    ).fetchone()
+    return Window(*row) if row else None
+
+
+def is_withheld(cursor: sqlite3.Cursor, window: Window) -> bool:
+    """True when a window waits for a budget."""
+    row = cursor.execute(
+        "SELECT 1 FROM forward_withheld WHERE issue_id = ? AND window_at = ?", (window.issue_id, window.window_at)
+    ).fetchone()
+    return row is not None
+
+
+def withhold(cursor: sqlite3.Cursor, window: Window) -> None:
+    """From now on a window waits for the budget of its project."""
+    cursor.execute(
+        "INSERT OR IGNORE INTO forward_withheld VALUES (?,?,?)", (window.issue_id, window.window_at, window.project_id)
+    )
+
+
+def end_withheld(cursor: sqlite3.Cursor, window: Window) -> bool:
+    """It waits no longer; False when it did not wait."""
+    cursor.execute(
+        "DELETE FROM forward_withheld WHERE issue_id = ? AND window_at = ?", (window.issue_id, window.window_at)
+    )
+    return cursor.rowcount > 0
+
+
+def withheld(cursor: sqlite3.Cursor, project_id: int) -> tuple[int, int]:
+    """(windows, occurrences in them) of a project that wait for its budget."""
+    row = cursor.execute(
+        "SELECT count(*), coalesce(sum(w.events), 0) FROM forward_windows w"
+        " JOIN forward_withheld h USING (issue_id, window_at) WHERE h.project_id = ?",
+        (project_id,),
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def due_of(cursor: sqlite3.Cursor, project_id: int, before: float, after: float, limit: int) -> list[Window]:
+    """As `due_windows`, of one project, those of the highest rank first."""
+    rows = cursor.execute(
+        "SELECT * FROM forward_windows WHERE project_id = ? AND (window_at <= ? OR window_at > ?)"
+        " ORDER BY rank DESC, window_at, issue_id LIMIT ?",
+        (project_id, before, after, limit),
+    )
+    return [Window(*row) for row in rows.fetchall()]
+
+
 def save_window(cursor: sqlite3.Cursor, window: Window) -> None:
     """Writes a window, over the row that was there."""
     cursor.execute("INSERT OR REPLACE INTO forward_windows VALUES (?,?,?,?,?,?,?,?,?,?,?)", window)
 
 
-def due_windows(cursor: sqlite3.Cursor, before: float, after: float, limit: int) -> list[Window]:
-    """Windows that began at or before `before`, or after `after` (the clock was set back), oldest first."""
+def due_windows(
+    cursor: sqlite3.Cursor, before: float, after: float, limit: int, but_of: Sequence[int] = ()
+) -> list[Window]:
+    """Windows that began at or before `before`, or after `after` (the clock was set back), oldest first; without those
+    of the projects `but_of`."""
+    marks = ",".join("?" * len(but_of))
     rows = cursor.execute(
-        "SELECT * FROM forward_windows WHERE window_at <= ? OR window_at > ? ORDER BY window_at, issue_id LIMIT ?",
-        (before, after, limit),
+        "SELECT * FROM forward_windows WHERE (window_at <= ? OR window_at > ?)"  # noqa: S608 - only marks
+        f" AND project_id NOT IN ({marks}) ORDER BY window_at, issue_id LIMIT ?",
+        (before, after, *but_of, limit),
     )
     return [Window(*row) for row in rows.fetchall()]
 
@@ -73,6 +132,14 @@ def open_windows(cursor: sqlite3.Cursor) -> tuple[int, int]:
     """(windows, occurrences in them)."""
     row = cursor.execute("SELECT count(*), coalesce(sum(events), 0) FROM forward_windows").fetchone()
     return int(row[0]), int(row[1])
+
+
+def drop_window(cursor: sqlite3.Cursor, window: Window) -> None:
+    """Removes a window and its payload."""
+    cursor.execute(
+        "DELETE FROM forward_windows WHERE issue_id = ? AND window_at = ?", (window.issue_id, window.window_at)
+    )
+    drop_exemplar(cursor, window)
 
 
 def take_window(cursor: sqlite3.Cursor, window: Window) -> Window | None:

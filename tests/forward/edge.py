@@ -4,13 +4,13 @@ import hashlib
 import itertools
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from collector.forward.room import Forward
 from collector.forward.sender import World
-from collector.forward.settings import UpstreamSettings
+from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.machine.net import Answer, NetError, Request
 from collector.model.event import EventRow
 from collector.model.received import Position
@@ -38,6 +38,15 @@ class FakeNet:
         if isinstance(answer, NetError):
             raise answer
         return answer or self.take(request)
+
+    def send_many(self, requests: Sequence[Request]) -> list[Answer | NetError]:
+        return [self._or_error(request) for request in requests]
+
+    def _or_error(self, request: Request) -> Answer | NetError:
+        try:
+            return self.send(request)
+        except NetError as error:
+            return error
 
     def take(self, request: Request) -> Answer:
         """Accept the envelope as a receiver that tells repeated event ids apart."""
@@ -81,7 +90,7 @@ class Edge:
         self.path = folder / "state.sqlite"
         self.reopen()
         self.payloads: dict[str, bytes] = {}
-        self.modes: dict[int, str] = {}
+        self.modes: dict[int, ForwardSettings] = {}
         self.ingested = 0
         self._numbers = itertools.count(1)
         self._issues: set[int] = set()

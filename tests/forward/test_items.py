@@ -23,9 +23,11 @@ def ingest(edge: Edge, *rows: ItemRow) -> None:
 
 def test_check_ins_and_feedback_pass_at_once_in_summaries_mode(make_edge: MakeEdge) -> None:
     edge = make_edge()
-    ingest(edge, item("check_in", CHECK_IN), item("feedback", b'{"a":1}', event_id="a" * 32), item("transaction"))
+    ingest(edge, item("check_in", CHECK_IN), item("feedback", b'{"a":1}', event_id="a" * 32), item("profile"))
     edge.settle()
-    assert [(one.type, one.payload) for one in edge.net.received.items] == [
+    passed = [one for one in edge.net.received.items if one.type != "client_report"]
+    assert edge.net.reported("collector_kept_here") == 1
+    assert [(one.type, one.payload) for one in passed] == [
         ("check_in", CHECK_IN),
         ("feedback", b'{"a":1}'),
     ]

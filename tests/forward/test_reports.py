@@ -57,11 +57,12 @@ def test_a_project_that_is_off_tells_nothing(make_edge: MakeEdge) -> None:
     assert edge.net.reported("localhost") == 0
 
 
-@pytest.mark.parametrize(("age_seconds", "told"), [(10, 2), (7200, 0)])
+@pytest.mark.parametrize(("known", "age_seconds", "told"), [(1, 10, 2), (1, 7200, 2), (0, 10, 0)])
 def test_commits_applied_again_tell_theirs_after_a_crash_and_not_after_a_lost_state(
-    make_edge: MakeEdge, age_seconds: float, told: int
+    make_edge: MakeEdge, known: int, age_seconds: float, told: int
 ) -> None:
     edge = make_edge()
+    [edge.ingest(1) for _ in range(known)]
     dropped(edge, FILTERED, "localhost", replayed=True, committed_at=edge.clock.now() - age_seconds)
     edge.settle()
     assert edge.net.reported("localhost") == told

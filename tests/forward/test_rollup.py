@@ -5,6 +5,7 @@ import random
 import pytest
 
 from collector.forward.event import utc
+from collector.forward.settings import ForwardSettings
 from collector.forward.users import KEPT, distinct, join, join_packed
 from tests.forward.conftest import MakeEdge
 from tests.forward.edge import Edge
@@ -192,7 +193,7 @@ def test_kill_between_close_and_send_loses_and_doubles_nothing(make_edge: MakeEd
     edge.ingest(1, 9)
     edge.settle()
     edge.clock.advance(61)
-    assert edge.forward._rollup.close(edge.outbox, edge.clock.now()) == 1
+    assert edge.forward.close_due(edge.outbox, edge.clock.now()) == 1
     edge.restart()
     edge.finish()
     assert edge.net.counted == 10
@@ -240,7 +241,7 @@ def test_window_closes_although_the_clock_was_set_back(make_edge: MakeEdge) -> N
 
 def test_projects_that_are_off_send_nothing_and_events_mode_sends_all(make_edge: MakeEdge) -> None:
     edge = make_edge()
-    edge.modes.update({1: "off", 2: "events"})
+    edge.modes.update({1: ForwardSettings(mode="off"), 2: ForwardSettings(mode="events")})
     edge.restart()
     edge.ingest(1, 3, project_id=1)
     edge.ingest(2, 3, project_id=2)

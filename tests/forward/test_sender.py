@@ -280,7 +280,7 @@ def test_damaged_entry_is_dropped_counted_and_blocks_nothing(make_edge: MakeEdge
     edge.state.execute("UPDATE outbox SET body = x'00ff' WHERE id = 1")
     edge.settle()
     assert edge.net.counted == 2
-    assert edge.totals()["dropped:collector_refused"] == 1
+    assert edge.totals()["dropped:collector_damaged"] == 1
 
 
 def test_pin_sends_our_hash_as_fingerprint(make_edge: MakeEdge) -> None:
