@@ -5,7 +5,7 @@ In `summaries` mode sessions are added up (sessions.py); logs, spans and metrics
 (containers.py) or switched off; transactions go by rate, failed and slow ones always (transactions.py); attachments go
 with events that leave in full, when that is chosen; what remains stays here. What does not go is counted and reported.
 
-Kinds that carry an id a receiver recognises are sent until an answer comes; the others (sessions, logs, attachments, ...)
+Kinds that carry an id a receiver recognises are sent until an answer comes; the others (sessions, logs, attachments)
 would be counted twice, so they are not sent again once the receiver may have them (`collector_unknown_fate`).
 """
 
