@@ -2,9 +2,10 @@
 
 Most faults in an attached file invalidate only that file (storage.md 4.4). One does not: after a failed fsync of a
 write-ahead log every statement of the whole instance fails ("has been invalidated", measured), reading other files
-too, although all files are sound. That is Invalidated and never Damaged: the store must be opened afresh. Checkpoints happen only when we ask for
-them (`checkpoint_threshold` is out of reach), so a file does not change while `cp` copies it, and a commit never waits
-for one.
+too, although all files are sound. That is Invalidated and never Damaged: the store must be opened afresh.
+
+Checkpoints happen only when we ask for them (`checkpoint_threshold` is out of reach), so a file does not change while
+`cp` copies it, and a commit never waits for one.
 """
 
 from pathlib import Path

@@ -106,7 +106,8 @@ def test_outcomes_and_items_reach_ledger_and_tables(open_store: Opener) -> None:
     assert status.ledger["stored"] == 2
     assert status.dropped == {"filtered:browser-extensions": 1}
     assert balance(store) == store.position.total == 3
-    assert store._state.rows("SELECT category, quantity, items FROM outcomes WHERE outcome = 'filtered' ORDER BY 1") == [
+    filtered = store._state.rows("SELECT category, quantity, items FROM outcomes WHERE outcome = 'filtered' ORDER BY 1")
+    assert filtered == [
         ("attachment", 900, 0),
         ("error", 1, 1),
     ]
