@@ -94,9 +94,7 @@ def _set_status(store: Store, body: Mapping[str, Any]) -> Row:
     if changed:
         store.set_statuses([(one["id"], status) for one in changed], PERSON)
     return {
-        "issues": [
-            {"short_id": one["short_id"], "before": one["status"], "status": status} for one in issues.values()
-        ]
+        "issues": [{"short_id": one["short_id"], "before": one["status"], "status": status} for one in issues.values()]
     }
 
 
