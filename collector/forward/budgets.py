@@ -61,6 +61,13 @@ class Budgets:
             spending.spend(cursor, project_id, what, at, amount)
         return True
 
+    def charge(self, cursor: sqlite3.Cursor, project_id: int, size: int) -> None:
+        """Spend what `size` stored bytes will take, be it more than is left: what leaves always counts."""
+        settings = self._projects.get(project_id)
+        if settings is not None and settings.max_bytes_per_day:
+            at = spending.ran(cursor, self._monotonic())
+            spending.spend(cursor, project_id, spending.BYTES, at, wire_bytes(size))
+
     def look(self, cursor: sqlite3.Cursor) -> dict[str, dict[str, Any]]:
         """Project id -> spent and limit of each budget, for people."""
         at = spending.ran_seconds(cursor, self._monotonic())

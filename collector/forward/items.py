@@ -27,7 +27,7 @@ from collector.forward.settings import ForwardSettings
 from collector.model.envelope import Item
 from collector.model.event import ItemRow
 from collector.protocol.kinds import counts_of
-from collector.store import windows
+from collector.store import spending, windows
 from collector.store.delta import NEW, REGRESSED, AppliedBatch
 from collector.store.outbox import Entry, Outbox, put
 
@@ -201,13 +201,15 @@ class Items:
         with outbox.transaction() as cursor:
             may = {number for number in self._budgets.limited if not self._budgets.may(cursor, number, REST_SHARE)}
             made = self._sessions.close(cursor, now, may)
-            for number, (kind, project_id, quantity, payload) in enumerate(made):
+            first = int(spending.fact(cursor, "session_items") or 0)
+            spending.note(cursor, "session_items", first + len(made))
+            for number, (kind, project_id, quantity, payload) in enumerate(made, first):
                 packed = self._closing_press.pack(payload)
-                self._budgets.take(cursor, project_id, len(packed), 1.0, events=0)
+                self._budgets.charge(cursor, project_id, len(packed))
                 parcel = Parcel(
                     VERSION, kind, project_id, 0, "", quantity, now, now, 0.0, b"", 0, "", packed, b"{}"
                 )  # fmt: skip
-                key = f"{ITEM_KEY}{kind}:{now:.3f}:{number}"
+                key = f"{ITEM_KEY}{kind}:closed:{number}"
                 put(cursor, Entry("session", "session", pack(parcel), ITEM, quantity, key, now))
         return len(made)
 

@@ -8,7 +8,6 @@ Neither form has an id that a receiver recognises, so both are sent at most once
 """
 
 import datetime
-import math
 import sqlite3
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -23,7 +22,8 @@ MAX_HELD = 20_000  # open sessions beyond it are told at once
 MAX_ROWS = 20_000
 MAX_COUNTS_PER_ITEM = 4000  # about 400 KB of JSON; all session items of an envelope may have 10 MiB (protocol B2)
 MAX_GROUPS = 1000  # releases and environments, or open sessions, told in one go
-MAX_TEXT = 250  # of a user or a sid; a longer one is nobody's
+MAX_TEXT = 250  # of a user; a longer one is nobody's, and a session with a longer sid passes as it came
+MAX_AT = 250_000_000_000.0  # year 9892: a later time has no four digits to be written with
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -56,7 +56,8 @@ class Sessions:
             update = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        if not isinstance(update, dict) or not isinstance(update.get("attrs"), dict):
+        attributes = update.get("attrs") if isinstance(update, dict) else None
+        if not isinstance(attributes, dict) or not isinstance(attributes.get("release"), str):
             return False
         if kind == "sessions":
             return self._add_counts(cursor, project_id, update, at)
@@ -64,7 +65,10 @@ class Sessions:
 
     def _add_counts(self, cursor: sqlite3.Cursor, project_id: int, update: dict[str, Any], at: float) -> bool:
         tallies = []
-        for bucket in update.get("aggregates") or []:
+        buckets = update.get("aggregates")
+        if not isinstance(buckets, list):
+            return False
+        for bucket in buckets:
             started = seconds_of(bucket.get("started")) if isinstance(bucket, dict) else None
             if started is None:
                 return False
@@ -75,8 +79,10 @@ class Sessions:
         return True
 
     def _add_update(self, cursor: sqlite3.Cursor, project_id: int, update: dict[str, Any], at: float) -> bool:
-        sid, status = str(update.get("sid", ""))[:MAX_TEXT], update.get("status", "ok")
+        sid, status = update.get("sid"), update.get("status", "ok")
         started = seconds_of(update.get("started"))
+        if not isinstance(sid, str) or not 0 < len(sid) <= MAX_TEXT:
+            return False
         known = sessions.held(cursor, project_id, sid)
         if started is None or (known is None and update.get("init") is not True):
             return False
@@ -101,7 +107,7 @@ class Sessions:
         environment = attributes.get("environment")
         return Tally(
             project_id,
-            str(attributes.get("release", "")),
+            attributes["release"],
             environment if isinstance(environment, str) else "",
             int(started) // 60 * 60,
             user,
@@ -160,13 +166,13 @@ def _quantity(value: object) -> int:
 
 
 def seconds_of(value: object) -> float | None:
-    """Seconds since the epoch of a number or an ISO 8601 text; None when it is neither."""
+    """Seconds since the epoch of a number or an ISO 8601 text; None when it is neither, before 1970 or after 9891."""
     if isinstance(value, str):
         try:
             moment = datetime.datetime.fromisoformat(value)
         except ValueError:
             return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        value = (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AT:
         return float(value)
     return None

@@ -12,7 +12,7 @@ import msgspec
 
 from collector.forward.sessions import seconds_of
 
-FINE = ("ok", "cancelled", "unknown", "", None)
+FINE = ("ok", "cancelled", "unknown", "unknown_error", "", None)
 SPACE = float(2**64)
 
 Raw = msgspec.Raw

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from collector.forward.room import Forward
 from collector.forward.sender import World
 from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.machine.net import Answer, NetError, Request
-from collector.model.event import EventRow
+from collector.model.event import EventRow, ItemRow
 from collector.model.received import Position
 from collector.model.settings import Secret
 from collector.store.delta import NEW, SUMMARISED, AppliedBatch, Delta, Occurrence, user_hash
@@ -168,6 +170,16 @@ class Edge:
         self.apply(batch, rollback)
         self.ingested += 0 if rollback else len(rows)
         return batch
+
+    def ingest_items(self, *rows: ItemRow, rollback: bool = False, **fields: Any) -> None:
+        """One commit that holds only items."""
+        batch = self.commit([], rollback=True)
+        self.apply(msgspec.structs.replace(batch, items=rows, no=next(self._numbers), **fields), rollback)
+
+    def limit(self, **settings: Any) -> None:
+        """What the project sends, from a restart on."""
+        self.modes[PROJECT] = ForwardSettings(**settings)
+        self.restart()
 
     def apply(self, batch: AppliedBatch, rollback: bool = False) -> None:
         cursor = self.state.cursor()
