@@ -14,7 +14,9 @@ from collector.forward import wire
 from collector.forward.bounds import Bounds, drop
 from collector.forward.items import BATCHED, ITEM_KEY, QUEUES, is_told_apart
 from collector.forward.limits import ALL, DEFAULT_SECONDS
+from collector.forward.mishaps import Mishaps
 from collector.forward.pace import Pace
+from collector.forward.parting import REASONS, REFUSED, UNKNOWN_FATE, Parting
 from collector.forward.post import Post
 from collector.forward.rollup import WITHHELD_KEY
 from collector.forward.settings import UpstreamSettings
@@ -35,9 +37,6 @@ IDLE_SECONDS = 1.0  # the longest pause: windows end
 TIDY_SECONDS = 10.0
 REPORT_SECONDS = 5.0  # the longest that a report waits while events go out
 MAX_REFUSALS = 10  # refusals in a row after which it is the upstream that is suspected, not the entries
-CLOCK_STEP_SECONDS = 30.0  # a wall clock that moved so much against the monotonic one was set
-
-REASONS = {"too_large": "collector_too_large", "damaged": "collector_damaged"}
 
 
 class World(NamedTuple):
@@ -64,16 +63,16 @@ class Sender:
         self._bounds = bounds
         self._post = Post(target, world.clock, world.net, settings.encoding)
         self._loading = Loading(settings.fingerprint == "pin")
+        self._parting = Parting(outbox, self._post, self._loading, world.clock)
         self._suspects = Suspects()
         self._refusals = 0
         self._is_trusted = False
         self._next_tidy_at = 0.0
         self._next_report_at = 0.0
         self._next_batch_at: dict[str, float] = {}
-        self._clock_ahead = world.clock.now() - world.clock.monotonic()
         self.is_draining = False
-        self.clock_stepped_seconds = 0.0
         self.limits = self._post.limits
+        self.mishaps = Mishaps(world.clock)
         self.pace = Pace(settings.max_backoff, world.jitter)
         with outbox.transaction() as cursor:
             if unknown := windows.end_reports(cursor):  # an earlier process may or may not have told them
@@ -89,7 +88,9 @@ class Sender:
         """Close, bound, send. Returns the seconds until there may be something to do."""
         now = self._clock.monotonic()
         wall = self._clock.now()
-        self._watch_clock()
+        if self.mishaps.watch_clock():
+            with self._outbox.transaction() as cursor:
+                windows.count(cursor, "clock_steps", 1)
         closed = self._close(self._outbox, wall)
         if closed:
             self._bounds.measure(self._outbox)
@@ -101,15 +102,6 @@ class Sender:
             return min(IDLE_SECONDS, self.pace.retry_at - now)
         sent = self._send_round(beat)
         return 0.0 if sent or closed else IDLE_SECONDS
-
-    def _watch_clock(self) -> None:
-        """A wall clock that was set moves windows, never budgets or pauses; people should know."""
-        ahead = self._clock.now() - self._clock.monotonic()
-        if abs(ahead - self._clock_ahead) > CLOCK_STEP_SECONDS:
-            self.clock_stepped_seconds = ahead - self._clock_ahead
-            with self._outbox.transaction() as cursor:
-                windows.count(cursor, "clock_steps", 1)
-        self._clock_ahead = ahead
 
     def _send_round(self, beat: Callable[[], None]) -> int:
         sent = sum(self._send_some(name, beat) for name in QUEUES)
@@ -129,7 +121,7 @@ class Sender:
         with self._outbox.transaction(synced=bool(unsure)) as cursor:
             windows.mark_tried(cursor, [entry.id for entry in batch], 1)
         for entry in [entry for entry in unsure if entry.attempts]:
-            self._give_up(entry, "collector_unknown_fate", known=True)
+            self._give_up(entry, UNKNOWN_FATE, known=True)
             batch.remove(entry)
         waiting = self._loading.load(batch, self._clock.now())
         taken: list[Entry] = []
@@ -139,7 +131,7 @@ class Sender:
             width = self._settings.connections if self._is_trusted else 1
             wave, waiting = waiting[:width], waiting[width:]
             untold, go_on = self._send_wave(wave, taken)
-            done += len(wave) - len(untold)
+            done += max(0, len(wave) - len(untold))
             waiting = untold + waiting if untold else waiting
         self._close_books(taken, [entry.id for shipment in waiting for entry in shipment.entries])
         return done
@@ -165,52 +157,19 @@ class Sender:
         later: list[tuple[Shipment, Verdict]] = []
         for shipment in wave:
             verdict = Verdict("damaged", shipment.damaged) if shipment.damaged else next(verdicts)
-            if verdict.what in ("too_large", "refused") and (parts := self._smaller(shipment, verdict)):
-                verdict = self._send_parts(parts, verdict)
-            if verdict.what == "taken":
-                taken += shipment.entries
-                self._went_well(shipment.entries)
-            elif verdict.what in ("later", "limited"):
-                later.append((shipment, verdict))
-            else:
-                go_on = self._refuse(shipment, verdict) and go_on
+            for part, fate in self._parting.fates(shipment, verdict):
+                if fate.what == "taken":
+                    taken += part.entries
+                    self._went_well(part.entries)
+                elif fate.what in ("later", "limited"):
+                    later.append((part, fate))
+                else:
+                    go_on = self._refuse(part, fate) and go_on
         for shipment, verdict in later:  # after the others: their success must not hide that something is wrong
             self._postpone(shipment, verdict, is_first=shipment is later[0][0])
             if not verdict.known:
                 untold.append(shipment)
         return untold, go_on and not later
-
-    def _smaller(self, shipment: Shipment, verdict: Verdict) -> list[Shipment]:
-        """A container with others may be refused for one of them; whatever is too large may be sent in parts."""
-        if verdict.what == "refused" and len(shipment.entries) == 1:
-            return []
-        return self._loading.smaller(shipment, self._clock.now())
-
-    def _send_parts(self, parts: Sequence[Shipment], why: Verdict) -> Verdict:
-        """The verdict on a shipment that was sent in parts. Part of it may be told by now, so all of it counts as done
-        with; parts that failed are counted as dropped."""
-        results = []
-        for part in parts:
-            verdict = self._post.send(part.body)
-            if verdict.what in ("too_large", "refused") and (smaller := self._smaller(part, verdict)):
-                verdict = self._send_parts(smaller, verdict)
-            results.append(verdict)
-        if all(verdict.what == "taken" for verdict in results):
-            return results[0]
-        if len(parts) == 1:
-            return results[0]
-        if not any(verdict.what == "taken" or verdict.known for verdict in results):
-            return results[0]
-        self._drop_parts([part for part, verdict in zip(parts, results, strict=True) if verdict.what != "taken"], why)
-        return Verdict("taken")
-
-    def _drop_parts(self, parts: Sequence[Shipment], why: Verdict) -> None:
-        reason = REASONS.get(why.what, "collector_refused")
-        with self._outbox.transaction() as cursor:
-            for part in parts:
-                quantity = part.container.count if part.container else sum(one.quantity for one in part.entries)
-                windows.count(cursor, f"dropped:{reason}", quantity)
-                windows.add_report(cursor, reason, part.entries[0].category, quantity)
 
     def _close_books(self, taken: Sequence[Entry], untold: Sequence[int]) -> None:
         """One transaction for a batch: after a kill before it, the batch is told again under the same ids."""
@@ -261,8 +220,8 @@ class Sender:
     def _refuse(self, shipment: Shipment, verdict: Verdict) -> bool:
         """Never again; False when so many were refused that upstream is suspected."""
         for entry in shipment.entries:
-            self._give_up(entry, REASONS.get(verdict.what, "collector_refused"))
-        self.pace.last_error = verdict.why
+            self._give_up(entry, REASONS.get(verdict.what, REFUSED))
+        self.mishaps.note(verdict.what, verdict.why)
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             self._is_trusted = False
