@@ -181,8 +181,9 @@ class Items:
             reason = OUTBOX_FULL
         if reason:
             windows.count(cursor, f"dropped:{reason}", quantity)
-            if rule.category not in NOT_REPORTED:
-                windows.add_report(cursor, reason, rule.category, quantity)
+            for category, lost in quantities(row):
+                if category not in NOT_REPORTED:
+                    windows.add_report(cursor, reason, category, lost)
             return
         at = row.received_at
         parcel = Parcel(
