@@ -28,7 +28,8 @@ class Bounds:
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._settings = settings
-        self._max = int(settings.max_outbox_bytes)
+        self._max = self.max_bytes = int(settings.max_outbox_bytes)
+        self._was_tight = False
         self._lock = threading.Lock()
         self.bytes = 0
         self.records = 0
@@ -53,6 +54,11 @@ class Bounds:
         """True when `enforce` has something to do."""
         return self.bytes > self._max * HIGH
 
+    @property
+    def is_full(self) -> bool:
+        """For people: it was tight, and there is not much room again."""
+        return self.is_tight or self._was_tight
+
     def measure(self, outbox: Outbox) -> None:
         """Take the true size."""
         records, size = outbox.size()
@@ -65,6 +71,7 @@ class Bounds:
         """Expire, measure, fold, drop. Raises Unavailable."""
         self._expire(outbox, now)
         self.measure(outbox)
+        self._was_tight = self.is_tight or (self._was_tight and self.bytes > self._max * LOW)
         if not self.is_tight:
             return
         if self._settings.when_full == "summarise":

@@ -24,6 +24,7 @@ from collector.forward.hub_packing import (
 from collector.forward.hub_target import HubTarget, HubVerdict, judge_hub
 from collector.forward.items import QUEUES
 from collector.forward.limits import ALL, DEFAULT_SECONDS, Limits
+from collector.forward.mishaps import Mishaps
 from collector.forward.pace import Pace
 from collector.forward.sender import IDLE_SECONDS, REPORT_SECONDS, TIDY_SECONDS, World
 from collector.forward.settings import UpstreamSettings
@@ -60,12 +61,16 @@ class HubSender:
         self._next_report_at = 0.0
         self.home = 1
         self.limits = Limits()
+        self.mishaps = Mishaps(world.clock)
         self.pace = Pace(settings.max_backoff, world.jitter)
         bounds.measure(outbox)
 
     def step(self, beat: Callable[[], None]) -> float:
         """Close, bound, send. Returns the seconds until there may be something to do."""
         now, wall = self._clock.monotonic(), self._clock.now()
+        if self.mishaps.watch_clock():
+            with self._outbox.transaction() as cursor:
+                windows.count(cursor, "clock_steps", 1)
         closed = self._close(self._outbox, wall)
         if closed:
             self._bounds.measure(self._outbox)
@@ -107,7 +112,7 @@ class HubSender:
             packed = packed_of(entry)
         except Damaged as error:
             self._give_up(entry, "collector_refused")
-            self.pace.last_error = error.what
+            self.mishaps.note("damaged", error.what)
             return 1
         beat()
         return int(self._settle(entry, packed, self._post(entry, packed)))

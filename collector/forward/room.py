@@ -16,6 +16,7 @@ from collector.forward.hub_sender import HubSender
 from collector.forward.hub_target import parse_hub
 from collector.forward.items import Items
 from collector.forward.limits import Limits
+from collector.forward.mishaps import Mishaps, full_sentence, limit_sentence
 from collector.forward.pace import Pace
 from collector.forward.relearn import Relearning
 from collector.forward.rollup import Rollup
@@ -23,6 +24,7 @@ from collector.forward.sender import IDLE_SECONDS, Sender, World
 from collector.forward.sessions import Sessions
 from collector.forward.settings import ForwardSettings, UpstreamSettings
 from collector.forward.target import parse_dsn
+from collector.store import sessions as session_tables
 from collector.store import windows
 from collector.store.delta import AppliedBatch
 from collector.store.outbox import Outbox
@@ -37,6 +39,7 @@ class Sending(Protocol):
 
     limits: Limits
     pace: Pace
+    mishaps: Mishaps
 
     def step(self, beat: Callable[[], None]) -> float:
         """Close, bound, send. Returns the seconds until there may be something to do. Raises Unavailable."""
@@ -184,20 +187,25 @@ class Forward:
             totals = windows.counts(cursor)
             budgets = self._budgets.look(cursor)
             open_windows, open_events = windows.open_windows(cursor)
+            open_sessions, counted_sessions, _ = session_tables.waiting(cursor)
         self._counted = {
             "oldest_at": oldest_at,
             "totals": totals,
             "budgets": budgets,
             "open_windows": open_windows,
             "open_occurrences": open_events,
+            "open_sessions": open_sessions,
+            "counted_sessions": counted_sessions,
         }
 
     def status(self) -> dict[str, Any]:
         """For the status page and metrics; any thread.
 
-        state: starting, sending, limited, backing_off or broken. last_error: one sentence or "". limits: category ->
-        seconds. outbox: records, bytes, oldest_age_seconds (None when empty). windows: open, occurrences.
-        totals: sent_events, sent_occurrences, sent_reports, folded, reports_unknown, dropped:<reason>.
+        state: starting, sending, limited, backing_off or broken. breaker: closed, open or half_open. last_error: what
+        is wrong or went wrong lately, as sentences parted by "; ", or "". limits: category -> seconds. modes: project
+        id -> what it sends. outbox: records, bytes, max_bytes, is_full, oldest_age_seconds (None when empty). windows:
+        open, occurrences. sessions: open, counted (not told yet). budgets: see Budgets.look. totals: sent_events,
+        sent_occurrences, sent_reports, folded, reports_unknown, dropped:<reason>, kept:<reason>:<category>.
         """
         sender = self._sender
         now = self._world.clock.monotonic()
@@ -207,18 +215,38 @@ class Forward:
         return {
             "upstream": self._where,
             "state": self._state(sender, now, bool(limits)),
-            "last_error": self._trouble or (sender.pace.last_error if sender else ""),
+            "last_error": "; ".join(self._sentences(sender, limits)),
+            "breaker": sender.pace.state(now) if sender else "closed",
             "failures": sender.pace.failures if sender else 0,
             "retry_in_seconds": round(max(0.0, sender.pace.retry_at - now), 3) if sender else 0.0,
             "limits": limits,
-            "outbox": {"records": self._bounds.records, "bytes": self._bounds.bytes, "oldest_age_seconds": age},
+            "clock_stepped_seconds": sender.mishaps.clock_stepped_seconds if sender else 0.0,
+            "modes": {str(number): self.mode_of(number) for number in self._projects},
+            "outbox": {
+                "records": self._bounds.records,
+                "bytes": self._bounds.bytes,
+                "max_bytes": self._bounds.max_bytes,
+                "is_full": self._bounds.is_full,
+                "oldest_age_seconds": age,
+            },
             "windows": {
                 "open": self._counted.get("open_windows", 0),
                 "occurrences": self._counted.get("open_occurrences", 0),
             },
+            "sessions": {
+                "open": self._counted.get("open_sessions", 0),
+                "counted": self._counted.get("counted_sessions", 0),
+            },
             "totals": self._counted.get("totals", {}),
             "budgets": self._counted.get("budgets", {}),
         }
+
+    def _sentences(self, sender: "Sending | None", limits: dict[str, float]) -> list[str]:
+        if sender is None:
+            return [self._trouble] if self._trouble else []
+        told = [self._trouble, sender.pace.last_error, limit_sentence(limits)]
+        told += [full_sentence(self._bounds, self._settings.when_full), *sender.mishaps.lately()]
+        return list(dict.fromkeys(one for one in told if one))
 
     @property
     def _where(self) -> str:
