@@ -47,6 +47,12 @@ class Budgets:
             for what, limit, amount in _wanted(settings, 0, 1)
         )
 
+    def could(self, project_id: int, size: int, share: float) -> bool:
+        """Whether a whole day's budget is enough for `size` stored bytes."""
+        settings = self._projects.get(project_id)
+        limit = settings.max_bytes_per_day if settings is not None else 0
+        return not limit or wire_bytes(size) <= limit * share
+
     def take(self, cursor: sqlite3.Cursor, project_id: int, size: int, share: float, events: int = 1) -> bool:
         """Spend `events` and what `size` stored bytes will take; False when a budget does not have it."""
         settings = self._projects.get(project_id)

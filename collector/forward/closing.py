@@ -8,8 +8,11 @@ import hashlib
 import sqlite3
 from typing import NamedTuple
 
+import msgspec
+
+from collector.errors import Damaged
 from collector.forward.budgets import NEW_SHARE, REGRESSED_SHARE, REST_SHARE, Budgets
-from collector.forward.event import stand_in
+from collector.forward.event import slim, stand_in
 from collector.forward.parcel import VERSION, Parcel, Press, pack
 from collector.forward.rollup import ERROR, EXEMPLAR, NEW_RANK, REGRESSED_RANK, SUMMARY_KEY, WITHHELD_KEY, Remembered
 from collector.store import windows
@@ -45,7 +48,7 @@ class Closing:
             due = self._due(cursor, now, limit)
         if not due.close and not due.withhold:
             return 0
-        packed = [self._payload_of(outbox, window) for window in due.close]
+        packed = [self._affordable(outbox, window) for window in due.close]
         closed = 0
         with outbox.transaction() as cursor:
             for window in due.withhold:
@@ -78,6 +81,20 @@ class Closing:
         waited = windows.end_withheld(cursor, taken)
         put(cursor, self._summary(cursor, taken, payload, now, WITHHELD_KEY if waited else SUMMARY_KEY))
         return 1
+
+    def _affordable(self, outbox: Outbox, window: Window) -> bytes:
+        """The payload, without what would be more than the whole budget: else its window could never close."""
+        packed = self._payload_of(outbox, window)
+        if self._budgets.could(window.project_id, len(packed), _share(window)):
+            return packed
+        try:
+            packed = self._press.pack(slim(self._press.unpack(packed)))
+        except (Damaged, msgspec.MsgspecError):
+            packed = b""
+        if packed and self._budgets.could(window.project_id, len(packed), _share(window)):
+            return packed
+        with outbox.read() as cursor:
+            return self._press.pack(stand_in(windows.issue_line(cursor, window.issue_id), window.last_at))
 
     def _payload_of(self, outbox: Outbox, window: Window) -> bytes:
         payload = self._remembered.drop(window.exemplar)

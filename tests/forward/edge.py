@@ -17,7 +17,7 @@ from collector.machine.net import Answer, NetError, Request
 from collector.model.event import EventRow, ItemRow
 from collector.model.received import Position
 from collector.model.settings import Secret
-from collector.store.delta import NEW, SUMMARISED, AppliedBatch, Delta, Occurrence, user_hash
+from collector.store.delta import NEW, REGRESSED, SUMMARISED, AppliedBatch, Delta, Occurrence, user_hash
 from collector.store.outbox import Outbox
 from collector.store.schema import STATE_DDL
 from tests.helpers.clock import FakeClock
@@ -96,6 +96,7 @@ class Edge:
         self.ingested = 0
         self._numbers = itertools.count(1)
         self._issues: set[int] = set()
+        self.regressing: set[int] = set()  # issues whose next occurrence is a regression
         self.outbox: Outbox | None = None
         self.restart()
 
@@ -191,6 +192,9 @@ class Edge:
     def _occurrence(self, issue_id: int, row: EventRow) -> Occurrence:
         flags = NEW if issue_id not in self._issues else 0
         self._issues.add(issue_id)
+        if issue_id in self.regressing:
+            self.regressing.remove(issue_id)
+            flags = REGRESSED
         self.state.execute(
             "INSERT OR IGNORE INTO issues(id, project_id, short_id, hash, title, culprit, level, first_seen, last_seen)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
