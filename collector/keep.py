@@ -163,17 +163,21 @@ class Keep:
         return 0
 
     def forward(self, args: argparse.Namespace) -> int:
-        """Show what waits for upstream: its state, or with --dry-run what would be sent now."""
+        """Show how forwarding goes: its state, or with --dry-run what would be sent now."""
+        from collector.tables import forward_text, preview_text
+
         config = self.load(args)
+        names = {str(project.id): project.slug for project in config.project}
         if args.dry_run:
             from collector.forward.preview import preview
 
             state = Path(config.data.dir) / "state.sqlite"
-            window = float(config.upstream.window)
-            print(json.dumps(preview(state, window, time.time()), indent=2))
+            shown = preview(state, float(config.upstream.window), time.time())
+            _done(args, shown, "" if args.json else preview_text(shown, names))
             return 0
         found = self.ask(config, "status", None, 10.0)["forward"]
-        print(json.dumps(found, indent=2) if found else "nothing is forwarded: upstream.dsn is not set")
+        nothing = "nothing is forwarded: neither upstream.dsn nor upstream.hub is set"
+        _done(args, found, "" if args.json else forward_text(found, names) if found else nothing)
         return 0
 
 
@@ -192,7 +196,7 @@ def _file_sizes(paths: Iterable[Path]) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in paths if path.exists()}
 
 
-def _done(args: argparse.Namespace, result: dict[str, Any], sentence: str) -> None:
+def _done(args: argparse.Namespace, result: dict[str, Any] | None, sentence: str) -> None:
     print(json.dumps(result) if args.json else sentence)
 
 
@@ -214,6 +218,7 @@ def add_keep(add: Callable[..., argparse.ArgumentParser], keep: Keep) -> None:
     sub = add("forward", keep.forward)
     sub.add_argument("action", nargs="?", choices=("status",), default="status")
     sub.add_argument("--dry-run", action="store_true", help="print what would be sent now, send nothing")
+    sub.add_argument("--json", action="store_true", help="machine-readable")
     sub = add("export", keep.export)
     sub.add_argument("folder", metavar="DIR")
     sub.add_argument("--to", choices=("parquet",), default="parquet", help="format")

@@ -1,5 +1,6 @@
 """What the commands print for people: aligned plain text, the same on a terminal and in a pipe."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from collector.web.page import human_bytes, human_seconds
@@ -24,3 +25,86 @@ def status_text(document: dict[str, Any]) -> str:
     lines += [f"  ! {problem}" for problem in document["problems"]]
     lines += [f"  {name:<{wide}}  {quantity:>10}  {note}".rstrip() for name, quantity, note in rows]
     return "\n".join(lines)
+
+
+Row = tuple[str, Any, str]
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    wide = max((len(name) for name, _, _ in rows), default=0)
+    return [f"  {name:<{wide}}  {quantity:>10}  {note}".rstrip() for name, quantity, note in rows]
+
+
+def forward_text(found: dict[str, Any], names: Mapping[str, str]) -> str:
+    """The forward room's status in a screenful. names: project id -> slug."""
+    outbox, windows, held = found["outbox"], found["windows"], found["sessions"]
+    oldest = outbox["oldest_age_seconds"]
+    waits = "" if oldest is None else f", the oldest for {human_seconds(oldest)}"
+    again = f", next attempt in {human_seconds(found['retry_in_seconds'])}" if found["breaker"] == "open" else ""
+    modes = ", ".join(f"{names.get(number, number)} {mode}" for number, mode in found["modes"].items())
+    room = f"{human_bytes(outbox['bytes'])} of {human_bytes(outbox['max_bytes'])}{waits}"
+    rows: list[Row] = [
+        ("outbox", outbox["records"], room),
+        ("windows", windows["open"], f"open, with {windows['occurrences']} occurrences"),
+        ("sessions", held["open"], f"open, {held['counted']} counted and not told yet"),
+        ("failures", found["failures"], f"in a row, breaker {found['breaker']}{again}"),
+        *((f"limit {name}", f"{seconds:.0f} s", "until it is over") for name, seconds in found["limits"].items()),
+        *_budgets(found["budgets"], names),
+        *_totals(found["totals"]),
+    ]
+    lines = [f"upstream {found['upstream']}  {found['state'].replace('_', ' ')}"]
+    lines += [f"  ! {found['last_error']}"] if found["last_error"] else []
+    lines += [f"  projects: {modes}"] if modes else []
+    return "\n".join(lines + _table(rows))
+
+
+def _budgets(budgets: dict[str, dict[str, Any]], names: Mapping[str, str]) -> Iterator[Row]:
+    for number, spent in budgets.items():
+        name = f"budget {names.get(number, number)}"
+        if limit := spent["max_events_per_hour"]:
+            yield name, spent["events_last_hour"], f"of {limit} events an hour"
+        if limit := spent["max_bytes_per_day"]:
+            yield name, human_bytes(spent["bytes_last_day"]), f"of {human_bytes(limit)} a day"
+        if windows := spent["withheld_windows"]:
+            yield name, windows, f"summaries wait for it, with {spent['withheld_occurrences']} occurrences"
+
+
+def _totals(totals: dict[str, int]) -> Iterator[Row]:
+    yield "sent events", totals.get("sent_events", 0), f"for {totals.get('sent_occurrences', 0)} occurrences"
+    for name, quantity in sorted(totals.items()):
+        kind, _, rest = name.partition(":")
+        if kind == "kept" and rest:
+            reason, _, category = rest.partition(":")
+            yield f"kept here {category}", quantity, reason
+        elif name not in ("sent_events", "sent_occurrences"):
+            yield f"{kind} {rest}".strip().replace("_", " "), quantity, ""
+
+
+def preview_text(shown: dict[str, list[dict[str, Any]]], names: Mapping[str, str]) -> str:
+    """What `forward --dry-run` shows people. names: project id -> slug."""
+    entries, windows = shown["entries"], shown["windows"]
+    if not entries and not windows:
+        return "nothing would be sent now"
+    lines = []
+    if entries:
+        events = sum(entry["count"] for entry in entries)
+        lines.append(f"{len(entries)} entries would be sent now, standing for {events}:")
+        lines += [_entry_line(entry, names) for entry in entries]
+    if windows:
+        lines.append(f"{len(windows)} windows have ended and would each become one summary:")
+        lines += [
+            f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times, {one['users']} users,"
+            f" {one['first_seen']} to {one['last_seen']}: {one['title']}"
+            for one in windows
+        ]
+    return "\n".join(lines)
+
+
+def _entry_line(entry: dict[str, Any], names: Mapping[str, str]) -> str:
+    project = str(entry.get("project", ""))
+    tried = f", tried {entry['attempts']} times" if entry["attempts"] else ""
+    which = f" {entry['event_id']}" if entry.get("event_id") else ""
+    return (
+        f"  {names.get(project, project):<12} {entry['count']:>8} {entry['category']:<12} {entry.get('kind', 'batch')}"
+        f"{which}, {human_bytes(entry['bytes'])}, waits since {entry['waiting_since']}{tried}"
+    )

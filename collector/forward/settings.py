@@ -18,18 +18,20 @@ class UpstreamSettings(Settings):
     hub_token: Annotated[Secret, Help("the token that the hub has for this edge")] = Secret("")
     edge: Annotated[str, Help("the name that the hub has for this edge")] = ""
     window: Annotated[Duration, Help("one summary event per issue and window")] = Duration("60 s")
-    mode: Annotated[Mode, Help("what a project sends when it does not say")] = "summaries"
+    mode: Annotated[
+        Mode, Help("summaries: the first event of an issue, then one a window; events: all; a project may differ")
+    ] = "summaries"
     encoding: Annotated[
         Literal["auto", "gzip", "zstd", "identity"], Help("compression of what is sent; auto: zstd, else gzip")
     ] = "gzip"
     fingerprint: Annotated[
         Literal["keep", "pin"], Help("keep: upstream groups by itself; pin: our hash is sent as fingerprint")
     ] = "keep"
-    max_outbox_bytes: Annotated[Size, Help("disk that unsent summaries may take")] = Size("64 MiB")
+    max_outbox_bytes: Annotated[Size, Help("disk that what is unsent may take")] = Size("64 MiB")
     max_age: Annotated[Duration, Help("unsent for longer: dropped and counted")] = Duration("14 d")
     when_full: Annotated[
         Literal["summarise", "drop_oldest", "drop_newest"],
-        Help("full outbox: fold the summaries of an issue into one first, or drop at once"),
+        Help("full outbox: fold summaries of an issue into one before dropping, or drop at once what matters least"),
     ] = "summarise"
     max_backoff: Annotated[Duration, Help("longest pause between two attempts")] = Duration("60 s")
     drain_timeout: Annotated[Duration, Help("time to send what is ready at shutdown")] = Duration("2 s")

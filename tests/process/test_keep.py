@@ -77,4 +77,6 @@ def test_an_export_is_parquet_by_project_and_day(running: Collector, tmp_path: P
 def test_segments_and_dry_run_print_json(running: Collector) -> None:
     (segment,) = json.loads(running.command("segments", "--json"))
     assert segment["state"] == "active"
-    assert json.loads(running.command("forward", "--dry-run")) == {"entries": [], "windows": []}
+    assert json.loads(running.command("forward", "--dry-run", "--json")) == {"entries": [], "windows": []}
+    assert running.command("forward", "--dry-run").strip() == "nothing would be sent now"
+    assert running.command("forward").startswith("nothing is forwarded: ")
