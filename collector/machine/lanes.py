@@ -21,6 +21,7 @@ from collector.machine.answers import Answer, NetError, Request
 CHUNK_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 SLICE_SECONDS = 0.25  # how soon a deadline that was brought forward is noticed
+MAX_IDLE_SECONDS = 30.0  # receivers and what lies between forget a silent connection after a minute or so
 LEAST_SECONDS = 0.05  # for answers that lie in the buffer already when an earlier one has used up the time
 
 
@@ -33,7 +34,7 @@ class _Reading:
         self.headers: dict[str, str] = {}
         self.parts: list[bytes] = []
         self.size = self.header_size = 0
-        self.has_headers = self.is_complete = self.is_cut = False
+        self.has_headers = self.is_complete = self.is_cut = self.stays_open = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header line."""
@@ -53,6 +54,7 @@ class _Reading:
     def on_message_complete(self) -> None:
         """The end, unless it was only an interim answer."""
         self.is_complete = self.parser.get_status_code() >= 200
+        self.stays_open = self.parser.should_keep_alive()  # the parser forgets the headers right after this
 
     def feed(self, data: bytes) -> None:
         """Raises httptools.HttpParserError, also for endless header lines."""
@@ -80,7 +82,7 @@ class Lanes:
         self._tls = tls() if parts.scheme == "https" else None
         self._connect_timeout = connect_timeout
         self._max_answer = max_answer
-        self._idle: list[socket.socket] = []
+        self._idle: list[tuple[socket.socket, float]] = []  # and since when (monotonic)
         self._deadline = 0.0
         self._timeout = 0.0
         self._limit = float("inf")
@@ -114,7 +116,7 @@ class Lanes:
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     # -- one lane -----------------------------------------------------------------------------------------------------
 
@@ -125,18 +127,32 @@ class Lanes:
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         try:
-            lane.settimeout(self._left())
-            lane.sendall(head + request.body)
+            self._write(lane, head + request.body)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            pass  # one that refuses a body closes while it comes in: why may lie in the buffer
         except OSError as error:
             lane.close()
             raise self._broken(error) from error
         return lane
 
+    def _write(self, lane: socket.socket, data: bytes) -> None:
+        """`sendall` under TLS begins its timeout anew with every record, and notices no deadline that is moved."""
+        rest = memoryview(data)
+        while rest:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            lane.settimeout(min(left, SLICE_SECONDS))
+            try:
+                rest = rest[lane.send(rest) :]
+            except TimeoutError:
+                continue
+
     def _lane(self) -> socket.socket:
         """An idle connection that the other side has not closed, else a new one."""
         while self._idle:
-            lane = self._idle.pop()
-            if not select.select([lane], [], [], 0)[0]:
+            lane, since = self._idle.pop()
+            if time.monotonic() - since < MAX_IDLE_SECONDS and not select.select([lane], [], [], 0)[0]:
                 return lane
             lane.close()
         return self._connect()
@@ -177,8 +193,8 @@ class Lanes:
         except (OSError, httptools.HttpParserError) as error:
             lane.close()
             return self._broken(error)
-        if reading.is_complete and not reading.is_cut and reading.parser.should_keep_alive():
-            self._idle.append(lane)
+        if reading.is_complete and not reading.is_cut and reading.stays_open:
+            self._idle.append((lane, time.monotonic()))
         else:
             lane.close()
         return reading.answer()
