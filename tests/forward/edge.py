@@ -175,7 +175,7 @@ class Edge:
     def ingest_items(self, *rows: ItemRow, rollback: bool = False, **fields: Any) -> None:
         """One commit that holds only items."""
         batch = self.commit([], rollback=True)
-        self.apply(msgspec.structs.replace(batch, items=rows, no=next(self._numbers), **fields), rollback)
+        self.apply(msgspec.structs.replace(batch, items=rows, **({"no": next(self._numbers)} | fields)), rollback)
 
     def limit(self, **settings: Any) -> None:
         """What the project sends, from a restart on."""
