@@ -60,7 +60,8 @@ class Press:
     """zstd both ways; one object a thread, because a compressor is not shared."""
 
     def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(level=3)
+        # Level 1 costs two thirds of level 3 for 3 % more bytes; it is half of what queueing an event costs.
+        self._compressor = zstandard.ZstdCompressor(level=1)
         self._decompressor = zstandard.ZstdDecompressor()
 
     def pack(self, payload: bytes) -> bytes:
