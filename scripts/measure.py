@@ -4,7 +4,8 @@ Sections: floor (a server that only reads and answers, by the same load), stages
 (to the first 200), idle (RSS, CPU), ack (durable acknowledgements by connections, their ratio to the floor, and their
 latency beside an idle and a saturated worker), drain (CPU per event from accept to stored, stored per second with the
 drain, RSS, bytes per event), storm (one hot issue), mixed (errors, transactions, sessions, logs, check-ins), queries
-(scripts/queries.py). Medians of `--repeats` runs; CPU per event is the least of them, which neighbours disturb least.
+(scripts/queries.py), upstream (what forwarding costs, acks beside a hanging upstream). Medians of `--repeats` runs; CPU
+per event is the least of them, which neighbours disturb least.
 
 --against URL...: the same load on other servers, given by DSN (DSN#PID to read their CPU, too), beside ours.
 """
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.figures import markdown
+from scripts.forwarding import forwarding
+from scripts.hanging import hanging
 from scripts.stages import stages
 from tests.helpers import proc
 from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
@@ -266,6 +269,7 @@ SECTIONS: dict[str, Callable[[int], Result]] = {
     "storm": lambda repeats: {"storm": drain(repeats, "--hot", settings='issue_rate = "30/m"\n')},
     "mixed": lambda repeats: {"mixed": drain(repeats, "--mix", "mixed")},
     "queries": queries,
+    "upstream": lambda repeats: forwarding(repeats) | hanging(repeats),
 }
 
 
