@@ -13,6 +13,7 @@ def status_text(document: dict[str, Any]) -> str:
     rows = [
         ("received", ledger["received"], "items"),
         ("stored", ledger["stored"], f"{human_bytes(store['bytes'])} in {store['segments']} segments"),
+        *((("evicted", store["evicted"], "of the stored, removed by retention"),) if store.get("evicted") else ()),
         ("summarised", ledger["summarised"], "counted, payload not kept"),
         ("in spool", ledger["in_spool"], human_bytes(spool["bytes"])),
         *((f"dropped {reason}", quantity, "") for reason, quantity in sorted(ledger["dropped"].items())),

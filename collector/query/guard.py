@@ -18,6 +18,9 @@ TABLE_FUNCTIONS = {
     "summary", "duckdb_columns", "duckdb_views", "duckdb_functions", "duckdb_keywords", "duckdb_types",
     "pragma_table_info",
 }  # fmt: skip
+# They tell where files lie and what is set; DuckDB's own views read the refused table functions.
+PATH_TELLERS = {"duckdb_databases", "duckdb_settings", "duckdb_logs", "pragma_database_list", "pg_settings"}
+SETTING_FUNCTIONS = {"current_setting", "write_log"}
 
 
 def refuse(sentence: str) -> ProtocolError:
@@ -69,3 +72,7 @@ def _look(node: dict[str, Any]) -> None:
         name = str(function.get("function_name", "")).lower()
         if name not in TABLE_FUNCTIONS:
             raise refuse(f"the table function {name!r} is not available here")
+    if kind == "BASE_TABLE" and str(node.get("table_name", "")).lower() in PATH_TELLERS:
+        raise refuse(f"the table {node['table_name']!r} is not available here")
+    if kind == "FUNCTION" and str(node.get("function_name", "")).lower() in SETTING_FUNCTIONS:
+        raise refuse(f"the function {node['function_name']!r} is not available here")

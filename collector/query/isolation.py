@@ -14,7 +14,6 @@ from contextlib import suppress
 from collector.query.job import GRACE_SECONDS, PROCESS_BYTES, Job
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # sched.h
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # prctl.h
 
 
 def leave_network(files: Iterable[str]) -> bool:
@@ -28,13 +27,6 @@ def leave_network(files: Iterable[str]) -> bool:
         if all(os.stat(path).st_uid == os.geteuid() for path in files):
             return bool(libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
     return False
-
-
-def die_with_parent() -> None:
-    """Nobody is left to read the answer: end. And nothing that this process might start gains rights."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def limit_process(job: Job) -> None:

@@ -18,9 +18,10 @@ import duckdb
 import msgspec
 
 from collector.errors import ProtocolError
+from collector.machine.lifeline import die_with_parent
 from collector.query.derived import DERIVED
 from collector.query.guard import check
-from collector.query.isolation import die_with_parent, leave_network, limit_process, set_alarm
+from collector.query.isolation import leave_network, limit_process, set_alarm
 from collector.query.job import GRACE_SECONDS, Job, Verdict, shown_bytes
 from collector.query.render import RENDERERS, Head
 from collector.query.unpacking import register
@@ -261,7 +262,7 @@ def prepare(job: Job) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """A locked instance with all views, and the segments that could not be opened."""
     connection = connect(job)
     aliases, skipped = attach(connection, job.segments)
-    register(connection, aliases)
+    register(connection, aliases, str(Path(job.state).parent) if job.state else "")
     make_views(connection, aliases, job.state, job.sql, job.since)
     lock(connection, job.timeout_seconds, job.out if job.format == "parquet" else "")
     return connection, skipped

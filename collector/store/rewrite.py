@@ -24,6 +24,7 @@ import msgspec
 
 import collector
 from collector.errors import Unavailable
+from collector.machine.lifeline import die_with_parent
 from collector.store.engine import connect, quoted
 from collector.store.payload import read_dictionaries
 from collector.store.schema import SEGMENT_DDL
@@ -93,6 +94,7 @@ class Rewrite:
 def main(arguments: list[str]) -> int:
     """The child."""
     source, target, temp_folder, memory_limit_bytes, ids = arguments
+    die_with_parent()
     os.nice(10)
     os.umask(0o077)
     connection = connect(int(memory_limit_bytes), Path(temp_folder))

@@ -4,6 +4,7 @@ of kept events is put right. On the store's thread, in small steps; the long one
 
 # ruff: noqa: S608 - only our own aliases are put into SQL; values are bound
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ log = structlog.get_logger("store")
 
 LOOK_SECONDS = 60.0  # between two looks for expired projects; one segment a look, as retention by age does
 SWEEP_SECONDS = 3600.0
+AGAIN_SECONDS = 3600.0  # before a segment that could not be rewritten is tried again
 
 
 class Places:
@@ -50,7 +52,7 @@ class Upkeep:
         self._clock = clock
         self._looked_at = clock.monotonic() - LOOK_SECONDS
         self._swept_at = clock.monotonic()
-        self._done: set[tuple[str, frozenset[int]]] = set()
+        self._next: dict[tuple[str, frozenset[int]], float] = {}  # when a file and its expired projects come next
         self._rewrite: Rewrite | None = None
         for path in places.temp_folder.glob(f"{PREFIX}*"):
             path.unlink(missing_ok=True)
@@ -86,14 +88,15 @@ class Upkeep:
         segments = self._places.segments
         for one in segments.catalogue("sealed"):
             expired = frozenset(number for number, age in self._ages.items() if now - one.last_at > age)
-            if not expired or (one.name, expired) in self._done:
+            if not expired or self._next.get((one.name, expired), 0.0) > self._clock.monotonic():
                 continue
-            self._done.add((one.name, expired))
+            self._next[one.name, expired] = self._clock.monotonic() + AGAIN_SECONDS
             with suppress(Unavailable, Damaged):
                 if not segments.holds(one.name, expired):
+                    self._next[one.name, expired] = math.inf
                     continue
                 if segments.free_bytes() < one.bytes + int(self._settings.min_free_bytes):
-                    self._done.discard((one.name, expired))  # when there is room again; the oldest may go before
+                    del self._next[one.name, expired]  # when there is room again; the oldest may go before
                     return
                 self._rewrite = Rewrite(segments.path(one.name), expired, self._places.temp_folder,
                                         self._memory_limit_bytes)  # fmt: skip

@@ -136,6 +136,13 @@ CHANGE_SETTINGS = [
     "SELECT * FROM duckdb_extensions()",
     "SELECT * FROM pragma_database_size()",
     "SELECT * FROM which_secret('a', 'b')",
+    "SELECT path FROM duckdb_databases",
+    'SELECT path FROM main."DuckDB_Databases" AS d',
+    "TABLE pragma_database_list",
+    "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'allowed_paths'",
+    "SELECT current_setting('allowed_paths')",
+    "SELECT (SELECT max(x) FROM (SELECT CURRENT_SETTING('temp_directory') AS x))",
+    "SELECT write_log('x')",
 ]
 WEAR_OUT = [
     "SELECT count(*) FROM range(100000000000) a",
@@ -244,6 +251,11 @@ HARMLESS = {  # nothing of the machine, nothing that lasts longer than the proce
     "EXPLAIN ANALYZE SELECT 1", "SELECT * FROM duckdb_settings()", "SELECT * FROM duckdb_databases()",
     "SELECT * FROM duckdb_temporary_files()", "SELECT * FROM duckdb_extensions()", "SELECT * FROM duckdb_secrets()",
     "SELECT * FROM pragma_database_size()", "SELECT * FROM which_secret('a', 'b')",
+    "SELECT path FROM duckdb_databases", "TABLE pragma_database_list",
+    'SELECT path FROM main."DuckDB_Databases" AS d', "SELECT write_log('x')",
+    "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'allowed_paths'",
+    "SELECT current_setting('allowed_paths')",
+    "SELECT (SELECT max(x) FROM (SELECT CURRENT_SETTING('temp_directory') AS x))",
 }  # fmt: skip
 
 

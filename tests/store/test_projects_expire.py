@@ -100,6 +100,23 @@ def test_a_state_computed_again_afterwards_agrees(expired: Store, clock: FakeClo
     assert (ledger(again), again._state.rows(question)) == before
 
 
+def test_a_rewrite_that_failed_is_tried_again_after_an_hour(expired: Store, clock: FakeClock) -> None:
+    clock.advance(61.0)
+    expired.maintain()
+    assert expired._upkeep._rewrite is not None
+    expired._upkeep._rewrite._child.kill()
+    expired._upkeep._rewrite._child.wait()
+    expired.maintain()
+    clock.advance(61.0)
+    expired.maintain()
+    assert expired._upkeep._rewrite is None
+    assert expired.payload(f"{3:032x}", 43) is not None
+    clock.advance(3600.0)
+    rewritten(expired, clock)
+    assert ledger(expired) == (42, 14, 0)
+    assert expired.payload(f"{3:032x}", 43) is None
+
+
 def in_the_middle(store: Store) -> None:
     """The child is at work."""
 
