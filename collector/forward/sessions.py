@@ -45,6 +45,7 @@ class Sessions:
         self._window = float(window_seconds)
         self._hold = float(hold_seconds)
         self._open = self._rows = 0
+        self._measured_at: float | None = None  # commit time
 
     def measure(self, cursor: sqlite3.Cursor) -> None:
         """Take the true sizes."""
@@ -52,6 +53,10 @@ class Sessions:
 
     def add(self, cursor: sqlite3.Cursor, kind: str, project_id: int, payload: bytes, at: float) -> bool:
         """Takes one session or sessions item; False when it has to pass as it came."""
+        is_full = self._rows >= MAX_ROWS or self._open >= MAX_HELD  # as counted here, which may be too much
+        if self._measured_at is None or (is_full and at != self._measured_at):
+            self._measured_at = at
+            self.measure(cursor)
         try:
             update = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -188,6 +188,7 @@ def test_items_that_do_not_fit_are_dropped_and_counted_and_check_ins_have_the_wh
 
 def test_what_was_spent_is_forgotten_when_its_span_is_over(make_edge: MakeEdge) -> None:
     cursor = make_edge().state.cursor()
+    cursor.execute("BEGIN")
     for minute in range(200):
         spending.spend(cursor, PROJECT, spending.EVENTS, minute * 60.0, 2)
     rows = cursor.execute("SELECT count(*) FROM forward_spent").fetchone()[0]

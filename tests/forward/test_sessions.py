@@ -188,6 +188,29 @@ def test_more_users_than_rows_are_added_up(make_edge: MakeEdge, monkeypatch: pyt
     assert len(told(edge)) == 11
 
 
+def test_the_same_users_again_and_again_stay_users(make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_sessions, "MAX_ROWS", 10)
+    edge = make_edge()
+    for _ in range(8):
+        edge.ingest_items(*[counted(did=did, exited=1) for did in ("ann", "bob", "cyd")])
+        edge.clock.advance(1)
+    drained(edge)
+    assert {(place[3], count) for place, count in told(edge).items()} == {("ann", 8), ("bob", 8), ("cyd", 8)}
+
+
+def test_open_sessions_are_bounded_over_restarts(make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_sessions, "MAX_HELD", 3)
+    edge = make_edge()
+    edge.ingest_items(*[update(sid, init=True) for sid in "abc"])
+    edge.restart()
+    edge.ingest_items(update("d", init=True), update("a", "exited"), update("e", init=True))
+    edge.settle()
+    assert [one["sid"] for one in singles(edge)] == ["d"]
+    drained(edge, 8)
+    assert sorted(one["sid"] for one in singles(edge)) == ["b", "c", "d", "e"]
+    assert sum(told(edge).values()) == 1
+
+
 def test_clock_set_back_holds_no_session_for_longer(make_edge: MakeEdge) -> None:
     edge = make_edge()
     edge.ingest_items(counted(exited=1), update("a", init=True))
