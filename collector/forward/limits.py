@@ -33,6 +33,8 @@ class Limits:
     def learn(self, status: int, headers: Mapping[str, str], now: float) -> None:
         """Read the limits of any answer; a 429 without any means everything for Retry-After or 60 s."""
         told = headers.get("x-sentry-rate-limits", "")
+        if not told and status != 429:
+            return
         for seconds, categories in parse_limits(told):
             for category in categories:
                 self.pause(category, now + min(seconds, MAX_TOLD_SECONDS))
@@ -67,6 +69,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
+    if not text:
+        return None
     try:
         seconds = float(text.strip())
     except ValueError:

@@ -10,7 +10,7 @@ from isal import igzip
 from collector.forward.event import utc
 
 _encode = msgspec.json.Encoder().encode
-_zstd = zstandard.ZstdCompressor(level=3)  # only the sender's thread uses it
+_zstd = zstandard.ZstdCompressor(level=1)  # only the sender's thread uses it
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     # Level 2 of ISA-L costs a tenth of zlib's level 6 for 10 % more bytes.
