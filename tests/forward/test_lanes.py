@@ -169,6 +169,13 @@ def test_a_connection_that_was_silent_for_long_is_not_used(
     assert receiver.connections == 6
 
 
+def test_a_connection_that_is_said_to_close_is_not_used_again(receiver: Receiver, make_net: MakeNet) -> None:
+    receiver.reply = lambda got, c: say(c, OK.replace(b"content", b"connection: close\r\ncontent"))
+    net = make_net()
+    assert [told(net.send_many(burst(receiver, 2))) for _ in range(2)] == [[200] * 2] * 2
+    assert receiver.connections == 4
+
+
 def test_429_in_the_middle_is_the_answer_to_its_request_only(receiver: Receiver, make_net: MakeNet) -> None:
     receiver.reply = lambda got, c: say(c, LIMITED if got.path == "/2" else OK)
     results = make_net().send_many(burst(receiver, 6))
