@@ -27,7 +27,7 @@ def export_parquet(
         connection.execute(f"SET temp_directory={quoted(target / '.tmp')}")
         connection.execute("SET errors_as_json=false")
         aliases, _ = attach(connection, job.segments)
-        register(connection, aliases)
+        register(connection, aliases, str(sources.state.parent) if sources.state else "")
         make_views(connection, aliases, job.state, view)
         left_out = "" if payload or view == "outcomes" else "EXCLUDE (payload)"
         select = (

@@ -10,11 +10,14 @@ import json
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from collector.errors import Damaged
+from collector.machine.disk import RealDisk
+from collector.store.attachments import Attachments
 from collector.store.payload import Dictionary, PayloadCodec, read_dictionaries
 
 JSON_FUNCTION = "collector_event_json"
@@ -54,11 +57,13 @@ class _Utc(datetime.tzinfo):
         return "UTC"
 
 
-def register(connection: duckdb.DuckDBPyConnection, aliases: list[str]) -> None:
-    """Defines the functions that the views use. They never raise: what cannot be read is NULL."""
+def register(connection: duckdb.DuckDBPyConnection, aliases: list[str], data: str = "") -> None:
+    """Defines the functions that the views use. They never raise: what cannot be read is NULL. `data`: the data folder,
+    where contents of attachments are; "" without one."""
     stand_in_for_numpy()
     stand_in_for_pytz()
-    codecs = [PayloadCodec(_dictionaries(connection, alias)) for alias in aliases]
+    contents = Attachments(RealDisk(), Path(data)).get if data else lambda digest: None
+    codecs = [PayloadCodec(_dictionaries(connection, alias), contents) for alias in aliases]
 
     def unpack(segment: int, enc: int, data: bytes | None) -> str | None:
         try:

@@ -127,24 +127,43 @@ ISSUES = View(
 
 OUTCOMES = View(
     "outcomes",
-    "what came in and what became of it, added up by minute: taken in, or not and why",
+    "what was not stored and why, added up by minute; what was is in accepted",
     [
         Column("timestamp", "TIMESTAMP", "start of the minute"),
         Column("project", "VARCHAR", "slug of the project"),
         Column("project_id", "BIGINT", "number of the project, 0 when unknown"),
-        Column("key", "VARCHAR", "public key, where it is known; not of what was accepted"),
+        Column("key", "VARCHAR", "public key, where it is known"),
         Column("category", "VARCHAR", "error, transaction, attachment, ..."),
-        Column("outcome", "VARCHAR", "accepted, filtered, rate_limited, invalid, client_discard, ..."),
-        Column("reason", "VARCHAR", "why, in the protocol's words; accepted: '' is stored, summarised only counted"),
+        Column("outcome", "VARCHAR", "filtered, rate_limited, invalid, client_discard, ..."),
+        Column("reason", "VARCHAR", "why, in the protocol's words"),
         Column("quantity", "BIGINT", "how many (bytes for attachments)"),
         Column("items", "BIGINT", "how many envelope items of the ledger"),
     ],
     state_sql="SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.public_key, o.category,"
-    " o.outcome, o.reason, o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id",
+    " o.outcome, o.reason, o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id"
+    " WHERE o.outcome <> 'accepted'",
     time="timestamp",
 )
 
-VIEWS = [EVENTS, ITEMS, ISSUES, OUTCOMES]
+ACCEPTED = View(
+    "accepted",
+    "what was taken in, added up by minute; outlives the events",
+    [
+        Column("timestamp", "TIMESTAMP", "start of the minute"),
+        Column("project", "VARCHAR", "slug of the project"),
+        Column("project_id", "BIGINT", "number of the project"),
+        Column("category", "VARCHAR", "error, transaction, attachment, ..."),
+        Column("kept", "BOOLEAN", "false for events beyond the rate of their issue: counted only"),
+        Column("quantity", "BIGINT", "how many (bytes for attachments)"),
+        Column("items", "BIGINT", "how many envelope items of the ledger"),
+    ],
+    state_sql="SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.category,"
+    " o.reason = '', o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id"
+    " WHERE o.outcome = 'accepted'",
+    time="timestamp",
+)
+
+VIEWS = [EVENTS, ITEMS, ISSUES, OUTCOMES, ACCEPTED]
 
 
 def after(column: str, since: float) -> str:

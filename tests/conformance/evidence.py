@@ -12,9 +12,11 @@ from typing import Any
 import duckdb
 
 from collector.config import load
+from collector.machine.disk import RealDisk
 from collector.machine.link import ask
 from collector.offline import query_sources
 from collector.serve import control_address
+from collector.store.attachments import Attachments
 from collector.store.payload import PayloadCodec, read_dictionaries
 from tests.conformance.client import Answer
 from tests.conformance.judge import Evidence, Stored
@@ -22,7 +24,7 @@ from tests.helpers.running import Collector
 
 EVENTS_SQL = "SELECT project_id, 'event', NULL, enc, payload FROM events ORDER BY received_at"
 ITEMS_SQL = "SELECT project_id, kind, headers, enc, payload FROM items ORDER BY received_at"
-OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes"
+OUTCOMES_SQL = "SELECT project_id, outcome, reason, category, quantity FROM outcomes WHERE outcome <> 'accepted'"
 SNAPSHOT_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.2
@@ -43,7 +45,7 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
         _wait(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
     with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
         for segment in sources.segments:
-            for project_id, stored in _kept(segment):
+            for project_id, stored in _kept(segment, Path(config.data.dir)):
                 of(project_id).kept.append(stored)
         for project_id, outcome in _outcomes(sources.state):
             of(project_id).outcomes.append(outcome)
@@ -74,10 +76,10 @@ def _in_spool(address: str) -> int:
     return int(ask(address, "status", None, ANSWER_SECONDS)["ledger"]["in_spool"])
 
 
-def _kept(segment: Path) -> Iterator[tuple[int, Stored]]:
+def _kept(segment: Path, data: Path) -> Iterator[tuple[int, Stored]]:
     with duckdb.connect(str(segment), read_only=True) as connection:
         facts = dict(connection.execute("SELECT k, v FROM seg_info").fetchall())
-        codec = PayloadCodec(read_dictionaries(facts))
+        codec = PayloadCodec(read_dictionaries(facts), Attachments(RealDisk(), data).get)
         for sql in (EVENTS_SQL, ITEMS_SQL):
             for project_id, kind, headers, enc, payload in connection.execute(sql).fetchall():
                 yield project_id, Stored(kind, json.loads(headers or "{}"), codec.decode(enc, payload) or b"")

@@ -80,17 +80,17 @@ def test_issues_and_events_join_on_the_issue_id(sources: Sources) -> None:
 
 
 def test_outcomes_say_what_was_not_stored_and_why(sources: Sources) -> None:
-    [row] = rows(sources, "SELECT * FROM outcomes WHERE outcome <> 'accepted'")
+    [row] = rows(sources, "SELECT * FROM outcomes")
     assert (row["project"], row["outcome"], row["reason"], row["quantity"]) == ("shop", "rate_limited", "key_quota", 5)
 
 
-def test_outcomes_say_what_was_taken_in_too(sources: Sources) -> None:
-    sql = """SELECT category, reason, sum(quantity)::INT AS n, sum(items)::INT AS items FROM outcomes
-      WHERE outcome = 'accepted' GROUP BY ALL ORDER BY category"""
+def test_accepted_says_what_was_taken_in(sources: Sources) -> None:
+    sql = """SELECT category, kept, sum(quantity)::INT AS n, sum(items)::INT AS items FROM accepted
+      GROUP BY ALL ORDER BY category"""
     assert rows(sources, sql) == [
-        {"category": "attachment", "reason": "", "n": 300, "items": 1},
-        {"category": "error", "reason": "", "n": 91, "items": 91},
-        {"category": "session", "reason": "", "n": 1, "items": 1},
+        {"category": "attachment", "kept": True, "n": 300, "items": 1},
+        {"category": "error", "kept": True, "n": 91, "items": 91},
+        {"category": "session", "kept": True, "n": 1, "items": 1},
     ]
 
 
@@ -225,7 +225,7 @@ def test_segments_older_than_since_are_not_even_attached(sources: Sources) -> No
 
 def test_since_cuts_inside_a_segment_too(sources: Sources) -> None:
     narrowed = sources._replace(since=NOW + 86_400 + 0.5 + 0.0805)
-    asked = "SELECT (SELECT count(*) FROM events) AS e, (SELECT count(*) FROM items) AS i, count(*) AS o FROM outcomes"
+    asked = "SELECT (SELECT count(*) FROM events) AS e, (SELECT count(*) FROM items) AS i, count(*) AS o FROM accepted"
     assert rows(narrowed, asked) == [{"e": 11, "i": 2, "o": 5}]
 
 
