@@ -16,6 +16,7 @@ from collector.forward.items import BATCHED, ITEM_KEY, QUEUES, is_told_apart
 from collector.forward.limits import ALL, DEFAULT_SECONDS
 from collector.forward.mishaps import Mishaps
 from collector.forward.pace import Pace
+from collector.forward.parcel import unpack
 from collector.forward.parting import REASONS, REFUSED, UNKNOWN_FATE, Parting
 from collector.forward.post import Post
 from collector.forward.rollup import WITHHELD_KEY
@@ -28,6 +29,7 @@ from collector.machine.clock import Clock
 from collector.machine.net import Net
 from collector.store import spending, windows
 from collector.store.outbox import Entry, Outbox
+from collector.store.statuses import note_delivered
 from collector.store.windows import Queued
 
 BATCH = 64  # entries marked as tried at once while all goes well
@@ -179,6 +181,9 @@ class Sender:
             windows.mark_tried(cursor, untold, -1)
             windows.delete(cursor, [entry.id for entry in taken])
             events = [entry for entry in taken if not entry.key.startswith(ITEM_KEY)]
+            if self._settings.api_token.reveal():  # by these, upstream's issues are found (collector.forward.sync)
+                told = [unpack(entry.body) for entry in events]
+                note_delivered(cursor, [(one.issue_id, one.event_id) for one in told], self._clock.now())
             windows.count(cursor, "sent_events", len(events))
             windows.count(cursor, "sent_occurrences", sum(entry.quantity for entry in events))
             windows.count(cursor, "sent_items", len(taken) - len(events))
