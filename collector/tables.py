@@ -89,16 +89,20 @@ def preview_text(shown: dict[str, list[dict[str, Any]]], names: Mapping[str, str
     lines = []
     if entries:
         events = sum(entry["count"] for entry in entries)
-        lines.append(f"{len(entries)} entries would be sent now, standing for {events}:")
+        lines.append(f"{_some(len(entries), 'entry', 'entries')} would be sent now, standing for {events}:")
         lines += [_entry_line(entry, names) for entry in entries]
     if windows:
-        lines.append(f"{len(windows)} windows have ended and would each become one summary:")
+        lines.append(f"{_some(len(windows), 'window', 'windows')} ended, each would become one summary:")
         lines += [
-            f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times, {one['users']} users,"
+            f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times, {_some(one['users'], 'user', 'users')},"
             f" {one['first_seen']} to {one['last_seen']}: {one['title']}"
             for one in windows
         ]
     return "\n".join(lines)
+
+
+def _some(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _entry_line(entry: dict[str, Any], names: Mapping[str, str]) -> str:

@@ -116,8 +116,8 @@ def test_dry_run_reads_as_sentences(make_edge: MakeEdge) -> None:
     edge.ingest(1, 4, user_id="ann")
     edge.clock.advance(61)
     text = preview_text(preview(edge.path, 60.0, edge.clock.now()), NAMES)
-    assert text.startswith("1 entries would be sent now, standing for 1:\n  shop ")
+    assert text.startswith("1 entry would be sent now, standing for 1:\n  shop ")
     assert first in text
-    assert "1 windows have ended and would each become one summary:" in text
-    assert "4 times, 1 users" in text and text.endswith(": Oops: issue 1")
+    assert "1 window ended, each would become one summary:" in text
+    assert "4 times, 1 user," in text and text.endswith(": Oops: issue 1")
     assert preview_text({"entries": [], "windows": []}, {}) == "nothing would be sent now"
