@@ -94,8 +94,8 @@ def preview_text(shown: dict[str, list[dict[str, Any]]], names: Mapping[str, str
     if windows:
         lines.append(f"{_some(len(windows), 'window', 'windows')} ended, each would become one summary:")
         lines += [
-            f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times, {_some(one['users'], 'user', 'users')},"
-            f" {one['first_seen']} to {one['last_seen']}: {one['title']}"
+            f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times,"
+            f" {_some(one['users'], 'user', 'users')}, {one['first_seen']} to {one['last_seen']}: {one['title']}"
             for one in windows
         ]
     return "\n".join(lines)
