@@ -19,7 +19,7 @@ import msgspec
 from collector.errors import Damaged, Unavailable
 from collector.query.job import Job, Verdict
 from collector.query.named import Readable, ask, event, event_id_of, issue
-from collector.query.sandbox import attach, connect, lock
+from collector.query.sandbox import attach, connect, lock, state_damaged
 from collector.query.unpacking import stand_in_for_numpy
 from collector.store.reads import Reads
 from collector.store.segments import Sealed, Segments
@@ -186,7 +186,9 @@ def answer_named(job: Job, out: BinaryIO) -> tuple[Verdict, list[str]]:
             document = DOCUMENTS[job.named](cast(Readable, SimpleNamespace(reads=reads)), job.values)
         except (Unknown, Unavailable, Damaged) as error:
             return Verdict(error=str(error)), skipped
-        except sqlite3.Error:  # nothing was ever stored
+        except sqlite3.DatabaseError as error:
+            if job.state and "no such table" not in str(error):
+                return Verdict(error=state_damaged(error)), skipped
             return Verdict(error=f"there is no {job.named} {job.values['key']!r}: nothing is stored yet"), skipped
         except duckdb.InterruptException:
             return Verdict(error=f"the query ran longer than its time limit of {job.timeout_seconds:g} s"), skipped

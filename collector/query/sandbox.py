@@ -89,6 +89,7 @@ def attach(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> tuple[lis
         try:
             connection.execute(f"ATTACH {quoted(path)} AS {alias} (READ_ONLY)")
             connection.execute(f"SELECT 1 FROM {alias}.events LIMIT 0").fetchall()  # noqa: S608 - our own alias
+            connection.execute(f"SELECT max(octet_length(v)) FROM {alias}.seg_info").fetchall()  # noqa: S608
             aliases.append(alias)
         except duckdb.Error:
             skipped.append(Path(path).name)
@@ -190,6 +191,8 @@ def explain_error(error: duckdb.Error, sql: str, ahead: int = 0) -> Verdict:
         sentence = text.split("\n")[0]
         return Verdict(error=f"{sentence} (line {place[1]})", line=int(place[1])) if place else Verdict(error=sentence)
     sentence = f"{facts.get('exception_type', '')} error: {facts['exception_message']}".replace("\n", "; ")
+    if facts.get("exception_type") == "Data Corruption":
+        sentence += "; collector verify tells in which file, collector repair sets it aside"
     if "position" not in facts or not sql:
         return Verdict(error=sentence)
     before = sql.encode("utf-8", "replace")[: int(facts["position"])].decode("utf-8", "replace")[ahead:]
@@ -258,6 +261,11 @@ WRITERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Job, BinaryIO], Verdict]
 }  # fmt: skip
 
 
+def state_damaged(error: sqlite3.DatabaseError) -> str:
+    """The sentence for a state.sqlite that cannot be read."""
+    return f"state.sqlite cannot be read: {error}; collector repair computes it again from the segments"
+
+
 def prepare(job: Job) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """A locked instance with all views, and the segments that could not be opened."""
     connection = connect(job)
@@ -276,7 +284,10 @@ def run(job: Job) -> Verdict:
 
         verdict, skipped = answer_named(job, sys.stdout.buffer)
     else:
-        connection, skipped = prepare(job)
+        try:
+            connection, skipped = prepare(job)
+        except sqlite3.DatabaseError as error:
+            return Verdict(error=state_damaged(error))
         set_alarm(job.timeout_seconds + GRACE_SECONDS)
         verdict = execute(connection, job, sys.stdout.buffer)
     return msgspec.structs.replace(verdict, skipped=skipped, seconds=round(time.monotonic() - started, 4))

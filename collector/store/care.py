@@ -63,7 +63,7 @@ def verify(snapshot: Snapshot, temp_folder: Path, deep: bool = False) -> Iterato
     files = [*snapshot.sealed, *([snapshot.active] if snapshot.active else [])]
     for path in files:
         yield _verify_segment(path, temp_folder, known.get(path.stem), deep)
-    for name in sorted(known.keys() - {path.stem for path in files}):
+    for name in sorted({*known, *catalogue(snapshot.state, "open")} - {path.stem for path in files}):
         yield Finding(f"{name}.duckdb", "the catalogue has it, the folder does not")
     yield from _verify_attachments(snapshot.state.parent)
     yield _verify_state(snapshot.state)
@@ -83,10 +83,10 @@ def _verify_attachments(data: Path) -> Iterator[Finding]:
         yield Finding("attachments", "", files, size)
 
 
-def catalogue(state: Path) -> dict[str, int]:
-    """Events by name of the sealed segments."""
+def catalogue(state: Path, which: str = "sealed") -> dict[str, int]:
+    """Events by name of the segments in state `which`."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
-        return dict(connection.execute("SELECT name, events FROM segments WHERE state = 'sealed'").fetchall())
+        return dict(connection.execute("SELECT name, events FROM segments WHERE state = ?", (which,)).fetchall())
     return {}
 
 

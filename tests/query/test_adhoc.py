@@ -202,6 +202,25 @@ def test_a_damaged_segment_is_named_and_the_others_answer(sources: Sources, tmp_
     assert verdict.skipped == ["20200101.duckdb"]
 
 
+def test_a_segment_that_was_cut_off_is_left_out(sources: Sources, tmp_path: Path) -> None:
+    broken = tmp_path / "20200102.duckdb"
+    broken.write_bytes(sources.segments[0].read_bytes()[: 3 * 32_768])
+    out = io.BytesIO()
+    files = Sources([broken, *sources.segments], sources.state)
+    verdict = adhoc.run("SELECT count(payload) > 0 AS some FROM events", files, LIMITS, "json", out)
+    assert (json.loads(out.getvalue()), verdict.skipped) == ([{"some": True}], ["20200102.duckdb"])
+
+
+def test_a_damaged_state_is_named_with_what_mends_it(sources: Sources, tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    state.write_bytes(b"not a database" * 1000)
+    with pytest.raises(ProtocolError, match=r"state\.sqlite cannot be read: .*; collector repair"):
+        adhoc.run("SELECT 1", Sources(sources.segments, state), LIMITS, "json", io.BytesIO())
+    about = adhoc.Ask(named="issue", values={"key": "SHOP-1", "now": 0.0})
+    with pytest.raises(ProtocolError, match=r"state\.sqlite cannot be read"):
+        adhoc.run(about, Sources(sources.segments, state), LIMITS, "json", io.BytesIO())
+
+
 def test_a_parquet_answer_is_a_file_that_reads_back(sources: Sources, tmp_path: Path) -> None:
     with (tmp_path / "answer.parquet").open("wb") as out:
         verdict = adhoc.run("SELECT * FROM events ORDER BY timestamp;", sources, LIMITS, "parquet", out)

@@ -70,6 +70,15 @@ def test_verify_names_what_is_damaged_or_missing(live: Store, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_verify_misses_the_open_segment_whose_write_ahead_log_is_left(live: Store, tmp_path: Path) -> None:
+    data = live.state_path.parent
+    active = live._segments.active.path
+    live.close()
+    active.rename(active.with_name(active.name + ".wal"))
+    found = {one.what: one.wrong for one in verify(of_folder_at_rest(data, folder(tmp_path / "copies")), tmp_path)}
+    assert found[active.name] == "the catalogue has it, the folder does not"
+
+
 def test_a_restored_backup_answers_ten_queries_alike(live: Store, clock: FakeClock, tmp_path: Path) -> None:
     saved, again = tmp_path / "saved", tmp_path / "again"
     backup(live.snapshot(folder(tmp_path / "copies")), saved)
