@@ -96,6 +96,7 @@ def preview_text(shown: dict[str, list[dict[str, Any]]], names: Mapping[str, str
         lines += [
             f"  {names.get(str(one['project']), one['project']):<12} {one['count']:>8} times,"
             f" {_some(one['users'], 'user', 'users')}, {one['first_seen']} to {one['last_seen']}: {one['title']}"
+            f"{' (waits for the budget)' if one['waits_for_budget'] else ''}"
             for one in windows
         ]
     return "\n".join(lines)

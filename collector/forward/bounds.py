@@ -34,13 +34,13 @@ class Bounds:
         self.bytes = 0
         self.records = 0
 
-    def reserve(self, size: int) -> bool:
-        """True when `size` more bytes fit; they count as used then. 0 only asks."""
+    def reserve(self, size: int, records: int = 1) -> bool:
+        """True when `size` more bytes fit; they count as used then. 0 only asks. records: 0: it is no entry yet."""
         with self._lock:
             if self.bytes + size > self._max:
                 return False
             self.bytes += size
-            self.records += 1 if size else 0
+            self.records += records if size else 0
         return True
 
     def release(self, size: int, records: int = 1) -> None:

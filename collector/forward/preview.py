@@ -26,6 +26,7 @@ def preview(state_path: Path, window_seconds: float, now: float) -> dict[str, li
         with outbox.read() as cursor:
             ended = windows.due_windows(cursor, now - window_seconds, now + window_seconds, MAX_SHOWN)
             lines = [windows.issue_line(cursor, window.issue_id) for window in ended]
+            withheld = [windows.is_withheld(cursor, window) for window in ended]
     finally:
         outbox.close()
     shown = [
@@ -37,8 +38,9 @@ def preview(state_path: Path, window_seconds: float, now: float) -> dict[str, li
             "users": distinct(window.users),
             "first_seen": utc(window.first_at),
             "last_seen": utc(window.last_at),
+            "waits_for_budget": waits,
         }
-        for window, line in zip(ended, lines, strict=True)
+        for window, line, waits in zip(ended, lines, withheld, strict=True)
     ]
     return {"entries": entries, "windows": shown}
 

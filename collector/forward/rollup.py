@@ -66,7 +66,7 @@ class Rollup:
     """Counts occurrences in the digest thread; collector.forward.closing closes the windows."""
 
     def __init__(
-        self, window_seconds: float, mode: Mode, reserve: Callable[[int], bool], budgets: Budgets, history: Relearning
+        self, window_seconds: float, mode: Mode, reserve: Callable[..., bool], budgets: Budgets, history: Relearning
     ) -> None:
         self._window = float(window_seconds)
         self._mode = mode
@@ -187,7 +187,7 @@ class Rollup:
         self.remembered.keep(best.event_id, payload)
         if durably:
             packed = self._press.pack(payload)
-            if self._reserve(len(packed)):
+            if self._reserve(len(packed), records=0):
                 windows.save_exemplar(cursor, window, packed)
 
 

@@ -108,6 +108,8 @@ def test_modes_and_budgets_are_shown_by_the_name_of_the_project(make_edge: MakeE
     assert "of 2 events an hour" in text
     assert "of 1.0 MiB a day" in text
     assert "summaries wait for it, with 9 occurrences" in text
+    edge.clock.advance(61)
+    assert preview_text(preview(edge.path, 60.0, edge.clock.now()), NAMES).endswith(" (waits for the budget)")
 
 
 def test_dry_run_reads_as_sentences(make_edge: MakeEdge) -> None:
