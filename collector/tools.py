@@ -89,7 +89,7 @@ class Tools:
         """Print events as they would be normalised."""
         from collector.digest.console import normalise_lines
 
-        return _answer(normalise_lines(_lines(args.file)))
+        return _answer(normalise_lines(_lines(args.file), kind=_kind(args)))
 
     def scrub(self, args: argparse.Namespace) -> int:
         """Print events as they would be stored: normalised and scrubbed by a project's settings."""
@@ -97,7 +97,7 @@ class Tools:
         from collector.scrub.settings import ScrubSettings
 
         settings = self.project_of(args, self.load(args)).scrubbing if args.project else ScrubSettings()
-        return _answer(scrub_lines(_lines(args.file), settings))
+        return _answer(scrub_lines(_lines(args.file), settings, kind=_kind(args)))
 
 
 def add_tools(add: Callable[..., argparse.ArgumentParser], tools: Tools) -> None:
@@ -118,9 +118,26 @@ def add_tools(add: Callable[..., argparse.ArgumentParser], tools: Tools) -> None
     sub.add_argument("--project", metavar="SLUG", help="try: whose events and present rules")
     sub = add("normalise", tools.normalise)
     sub.add_argument("file", metavar="FILE", help='events as JSON or JSON lines; "-" is stdin')
+    _add_kind(sub)
     sub = add("scrub", tools.scrub)
     sub.add_argument("file", metavar="FILE", help='events as JSON or JSON lines; "-" is stdin')
     sub.add_argument("--project", metavar="SLUG", help="whose scrubbing settings; else the defaults")
+    _add_kind(sub)
+
+
+def _add_kind(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--kind", default="event", help="what a line is: event, feedback, log, span, session, check_in, ..."
+    )
+
+
+def _kind(args: argparse.Namespace) -> str:
+    from collector.digest.console import KINDS
+
+    kind: str = args.kind
+    if kind not in KINDS:
+        raise ConfigError([f"--kind: {kind!r} is not one of {', '.join(KINDS)}"])
+    return kind
 
 
 def _payload(value: object) -> bytes:

@@ -219,3 +219,14 @@ INVALID_SECRETS = [
 def test_secrets_in_fields_of_a_wrong_form_are_not_stored_as_their_originals(fields: dict[str, Any]) -> None:
     (row,) = digest(event(**fields)).events
     assert b"SECRET" not in row.payload
+
+
+def test_other_items_are_shown_as_they_would_be_stored_too() -> None:
+    log = '{"timestamp": 1, "trace_id": "' + "d" * 32 + '", "body": "mail a@b.com", "attributes": {}}\n'
+    kept = json.loads(next(scrub_lines([log], ScrubSettings(), FakeClock(), "log")))
+    refused = next(normalise_lines(['{"timestamp": 1, "body": "x"}\n'], FakeClock(), "log"))
+    check_in = '{"check_in_id": "' + "0" * 32 + '", "monitor_slug": "' + "x" * 60 + '", "status": "missed"}\n'
+    cut = json.loads(next(normalise_lines([check_in], FakeClock(), "check_in")))
+    assert kept["body"] == "mail [email]"
+    assert is_refusal(refused) and "invalid_log" in refused
+    assert (len(cut["monitor_slug"]), cut["status"]) == (50, "unknown")
