@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,14 +60,15 @@ def test_a_worker_killed_while_a_file_is_written_anew_loses_nothing(tmp_path: Pa
         kept, gone = send(running, 42, KEY, 160), send(running, 43, f"{KEY[:-1]}1", 80)
         wait_for(lambda: is_sealed(running), what="a sealed file")
         running.stop()
-        running.start()
-        worker = wait_for(lambda: parents_of_rewriting(running), what="a file being written anew")[0]
-        os.kill(worker, signal.SIGKILL)
-        assert evicted(running) == 0
+        with ThreadPoolExecutor(1) as pool:  # looks while it starts: the file is written within half a second
+            found = pool.submit(wait_for, lambda: parents_of_rewriting(running), 40.0)
+            running.start()
+            os.kill(found.result()[0], signal.SIGKILL)
         wait_for(lambda: evicted(running), what="the file in its place")
         ledger = running.drained()["ledger"]
         count = evicted(running)
         left = {row["event_id"] for row in running.query("SELECT event_id FROM events")}
+        assert "evicted" in running.command("status")
         running.command("verify", "--deep")
     finally:
         running.close()
