@@ -11,7 +11,7 @@ from collector.query.sandbox import attach, connect, make_views
 from collector.query.unpacking import register
 from collector.store.engine import quoted
 
-TIME_OF = {"events": "received_at", "items": "received_at", "outcomes": "timestamp"}
+TIME_OF = {"events": "received_at", "items": "received_at", "outcomes": "timestamp", "accepted": "timestamp"}
 MEMORY_BYTES = 256 << 20
 
 
@@ -29,7 +29,7 @@ def export_parquet(
         aliases, _ = attach(connection, job.segments)
         register(connection, aliases, str(sources.state.parent) if sources.state else "")
         make_views(connection, aliases, job.state, view)
-        left_out = "" if payload or view == "outcomes" else "EXCLUDE (payload)"
+        left_out = "" if payload or TIME_OF[view] == "timestamp" else "EXCLUDE (payload)"
         select = (
             f"SELECT * {left_out}, strftime({time}, '%Y-%m-%d') AS day FROM {view}"  # noqa: S608 - a documented view
             f" WHERE {time} >= make_timestamp({int(since * 1e6)})"

@@ -11,6 +11,7 @@ import nanoarrow
 import pytest
 
 from collector.errors import ProtocolError
+from collector.model.event import ItemRow
 from collector.query import adhoc
 from collector.query.adhoc import Limits, Sources
 from collector.query.job import Job
@@ -19,7 +20,7 @@ from collector.query.settings import QuerySettings
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import NOW, SHOP, records
+from tests.helpers.digested import NOW, SHOP, record, records
 
 LIMITS = Limits.of(QuerySettings())
 
@@ -65,6 +66,16 @@ def test_items_show_their_text(sources: Sources) -> None:
         {"kind": "attachment", "payload": None, "payload_bytes": 300, "type": "attachment"},
         {"kind": "session", "payload": '{"sid":"1"}', "payload_bytes": 11, "type": "session"},
     ]
+
+
+def test_a_text_attachment_is_shown_and_one_whose_file_is_gone_is_null(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, StoreSettings(), RetentionSettings(), FakeClock(NOW), projects=SHOP)
+    store.commit([record(2, items=(ItemRow(42, "attachment", NOW, "", "{}", "grüße".encode()),
+                                   ItemRow(42, "attachment", NOW, "", "{}", b"other")), before=0)])  # fmt: skip
+    store.close()
+    next(path for path in tmp_path.glob("attachments/*/*") if path.read_bytes() == b"other").unlink()
+    found = rows(adhoc.of_folder(tmp_path, tmp_path / "tmp"), "SELECT payload FROM items ORDER BY payload NULLS LAST")
+    assert found == [{"payload": "grüße"}, {"payload": None}]
 
 
 def test_issues_and_events_join_on_the_issue_id(sources: Sources) -> None:
