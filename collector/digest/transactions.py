@@ -98,7 +98,7 @@ def _name(event: Event, remarks: Remarks) -> None:
         cleaned = without_identifiers(name)
         if cleaned != name:
             remarks.node(("transaction",))["val"] = name
-            for span in _replaced(cleaned):
+            for span in _replaced(name):
                 remarks.substituted(("transaction",), "int", span, len(name))
             event.transaction = cleaned
         info.source = "sanitized"
@@ -184,5 +184,12 @@ def without_identifiers(name: str) -> str:
     return SEGMENT.sub(lambda segment: "*" if IDENTIFIER.search(segment[0]) else segment[0], name)
 
 
-def _replaced(cleaned: str) -> list[tuple[int, int]]:
-    return [(index, index + 1) for index, char in enumerate(cleaned) if char == "*"]
+def _replaced(name: str) -> list[tuple[int, int]]:
+    """Where the cleaned name has a `*` that the name as sent had not there: a route may hold stars of its own."""
+    spans, shorter = [], 0
+    for segment in SEGMENT.finditer(name):
+        if IDENTIFIER.search(segment[0]):
+            at = segment.start() - shorter
+            spans.append((at, at + 1))
+            shorter += len(segment[0]) - 1
+    return spans

@@ -230,3 +230,12 @@ def test_other_items_are_shown_as_they_would_be_stored_too() -> None:
     assert kept["body"] == "mail [email]"
     assert is_refusal(refused) and "invalid_log" in refused
     assert (len(cut["monitor_slug"]), cut["status"]) == (50, "unknown")
+
+
+def test_a_star_that_was_sent_is_no_replaced_identifier() -> None:
+    trace = {"trace": {"trace_id": "a" * 32, "span_id": "b" * 16}}
+    name = {"transaction": "/a/*/b/123456/c/654321", "transaction_info": {"source": "url"}}
+    sent = {"type": "transaction", "start_timestamp": 1, "timestamp": 2, "contexts": trace, **name}
+    stored = json.loads(next(normalise_lines([json.dumps(sent)], FakeClock())))
+    assert stored["transaction"] == "/a/*/b/*/c/*"
+    assert stored["_meta"]["transaction"][""]["rem"] == [["int", "s", 7, 8], ["int", "s", 11, 12]]
