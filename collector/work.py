@@ -32,7 +32,7 @@ from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
-from collector.machine.loops import Beat, Loop, Supervisor, calm_collector
+from collector.machine.loops import Beat, Loop, Supervisor, calm_collector, wake_collector
 from collector.machine.memory import give_back
 from collector.machine.net import Answer, HttpNet, Net, NetError, Request, jitter
 from collector.model.event import Digested
@@ -485,6 +485,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sock.shutdown(socket.SHUT_RD))
     work_on(sock)
+    wake_collector()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def wake_collector() -> None:
+    """Before the process ends: what was frozen is freed like the rest, else DuckDB lists it on stderr as leaked."""
+    gc.unfreeze()
+
+
 class Beat(Protocol):
     """What a loop calls at least every few seconds to show that it lives."""
 
