@@ -256,7 +256,7 @@ def test_segments_older_than_since_are_not_even_attached(sources: Sources) -> No
 def test_since_cuts_inside_a_segment_too(sources: Sources) -> None:
     narrowed = sources._replace(since=NOW + 86_400 + 0.5 + 0.0805)
     asked = "SELECT (SELECT count(*) FROM events) AS e, (SELECT count(*) FROM items) AS i, count(*) AS o FROM accepted"
-    assert rows(narrowed, asked) == [{"e": 11, "i": 2, "o": 5}]
+    assert rows(narrowed, asked) == [{"e": 11, "i": 2, "o": 4}]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_since_is_an_age_or_a_moment(text: str, moment: float) -> None:
 
 def test_now_is_comparable_with_our_times_in_any_zone(sources: Sources) -> None:
     [row] = rows(
-        sources, "SELECT now()::TIMESTAMP AS n, now() AS z, current_setting('TimeZone') AS zone FROM events LIMIT 1"
+        sources, "SELECT now()::TIMESTAMP AS n, now() AS z, extract(timezone FROM now()) AS zone FROM events LIMIT 1"
     )
-    assert row["zone"] == "UTC"
+    assert row["zone"] == 0
     assert row["n"] == row["z"]
     assert row["z"].endswith("Z")
 
