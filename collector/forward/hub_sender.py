@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from collector.errors import Damaged
 from collector.forward.bounds import Bounds, drop
+from collector.forward.chores import Chores, Close
 from collector.forward.hub_packing import (
     BATCH_KEY,
     MAX_BYTES,
@@ -26,7 +27,7 @@ from collector.forward.items import QUEUES
 from collector.forward.limits import ALL, DEFAULT_SECONDS, Limits
 from collector.forward.mishaps import Mishaps
 from collector.forward.pace import Pace
-from collector.forward.sender import IDLE_SECONDS, REPORT_SECONDS, TIDY_SECONDS, World
+from collector.forward.sender import IDLE_SECONDS, REPORT_SECONDS, World
 from collector.forward.settings import UpstreamSettings
 from collector.machine.net import NetError, Request
 from collector.store import windows
@@ -35,8 +36,6 @@ from collector.store.windows import Queued
 
 HELD_SECONDS = 30.0  # between two attempts of a project that the hub does not know
 MAX_BROKEN = 5  # answers 500 to one batch after which it is halved
-
-Close = Callable[[Outbox, float], int]
 
 
 class HubSender:
@@ -52,31 +51,21 @@ class HubSender:
         self._clock = world.clock
         self._net = world.net
         self._outbox = outbox
-        self._close = close
         self._bounds = bounds
         self._packing = Packing(target.edge, settings.fingerprint == "pin")
         self._held: dict[int, tuple[float, str]] = {}  # project -> until when (monotonic), and why
         self._broken: dict[str, int] = {}
-        self._next_tidy_at = 0.0
         self._next_report_at = 0.0
         self.home = 1
         self.limits = Limits()
         self.mishaps = Mishaps(world.clock)
+        self._chores = Chores(outbox, close, bounds, self.mishaps, world.clock)
         self.pace = Pace(settings.max_backoff, world.jitter)
-        bounds.measure(outbox)
 
     def step(self, beat: Callable[[], None]) -> float:
         """Close, bound, send. Returns the seconds until there may be something to do."""
-        now, wall = self._clock.monotonic(), self._clock.now()
-        if self.mishaps.watch_clock():
-            with self._outbox.transaction() as cursor:
-                windows.count(cursor, "clock_steps", 1)
-        closed = self._close(self._outbox, wall)
-        if closed:
-            self._bounds.measure(self._outbox)
-        if now >= self._next_tidy_at or self._bounds.is_tight:
-            self._bounds.enforce(self._outbox, wall)
-            self._next_tidy_at = now + TIDY_SECONDS
+        now = self._clock.monotonic()
+        closed = self._chores.do()
         beat()
         if self.pace.state(now) == "open":
             return min(IDLE_SECONDS, self.pace.retry_at - now)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from collector.forward import wire
 from collector.forward.bounds import Bounds, drop
+from collector.forward.chores import Chores, Close
 from collector.forward.items import BATCHED, ITEM_KEY, QUEUES, is_told_apart
 from collector.forward.limits import ALL, DEFAULT_SECONDS
 from collector.forward.mishaps import Mishaps
@@ -36,7 +37,6 @@ BATCH = 64  # entries marked as tried at once while all goes well
 BATCH_BYTES = 4 * 2**20  # of their bodies; a container's worth of packed logs is well below it
 CONTAINER_BATCH = 500
 IDLE_SECONDS = 1.0  # the longest pause: windows end
-TIDY_SECONDS = 10.0
 REPORT_SECONDS = 5.0  # the longest that a report waits while events go out
 MAX_REFUSALS = 10  # refusals in a row after which it is the upstream that is suspected, not the entries
 
@@ -49,9 +49,6 @@ class World(NamedTuple):
     jitter: Callable[[], float]
 
 
-Close = Callable[[Outbox, float], int]
-
-
 class Sender:
     """Everything that happens in the forward thread; `step` does what can be done now. Raises Unavailable."""
 
@@ -61,7 +58,6 @@ class Sender:
         self._settings = settings
         self._clock = world.clock
         self._outbox = outbox
-        self._close = close
         self._bounds = bounds
         self._post = Post(target, world.clock, world.net, settings.encoding)
         self._loading = Loading(settings.fingerprint == "pin")
@@ -69,17 +65,16 @@ class Sender:
         self._suspects = Suspects()
         self._refusals = 0
         self._is_trusted = False
-        self._next_tidy_at = 0.0
         self._next_report_at = 0.0
         self._next_batch_at: dict[str, float] = {}
         self.is_draining = False
         self.limits = self._post.limits
         self.mishaps = Mishaps(world.clock)
+        self._chores = Chores(outbox, close, bounds, self.mishaps, world.clock)
         self.pace = Pace(settings.max_backoff, world.jitter)
         with outbox.transaction() as cursor:
             if unknown := windows.end_reports(cursor):  # an earlier process may or may not have told them
                 windows.count(cursor, "reports_unknown", unknown)
-        bounds.measure(outbox)
 
     @property
     def encoding(self) -> str:
@@ -89,16 +84,7 @@ class Sender:
     def step(self, beat: Callable[[], None]) -> float:
         """Close, bound, send. Returns the seconds until there may be something to do."""
         now = self._clock.monotonic()
-        wall = self._clock.now()
-        if self.mishaps.watch_clock():
-            with self._outbox.transaction() as cursor:
-                windows.count(cursor, "clock_steps", 1)
-        closed = self._close(self._outbox, wall)
-        if closed:
-            self._bounds.measure(self._outbox)
-        if now >= self._next_tidy_at or self._bounds.is_tight:
-            self._bounds.enforce(self._outbox, wall)
-            self._next_tidy_at = now + TIDY_SECONDS
+        closed = self._chores.do()
         beat()
         if self.pace.state(now) == "open":
             return min(IDLE_SECONDS, self.pace.retry_at - now)
