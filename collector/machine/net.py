@@ -309,6 +309,12 @@ def _watched_pools(watch: _Watch) -> dict[str, Any]:
             super().request(*args, **options)
 
     class WatchedTlsConnection(HTTPSConnection):
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except ConnectionError as error:  # within the handshake: a refused connection has a class of its own
+                raise ssl.SSLError(f"the other side ended the handshake: {error}") from error
+
         def request(self, *args: Any, **options: Any) -> None:
             watch.attach(self)
             super().request(*args, **options)

@@ -1,6 +1,7 @@
 """The outbound client against real sockets that misbehave."""
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -90,6 +91,22 @@ def test_unknown_host_is_named(net: HttpNet) -> None:
 def test_tls_with_something_that_speaks_no_tls_is_named(net: HttpNet, upstream: MiniUpstream) -> None:
     with pytest.raises(NetError) as caught:
         net.send(Request("POST", f"https://127.0.0.1:{upstream.port}/api/1/envelope/", {}, ENVELOPE))
+    assert (caught.value.kind, caught.value.sent) == ("tls", False)
+
+
+def test_a_handshake_that_the_other_side_resets_is_tls_trouble_and_nothing_was_sent(net: HttpNet) -> None:
+    def reset(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        client.recv(1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset, args=(listener,))
+        thread.start()
+        with pytest.raises(NetError) as caught:
+            net.send(Request("POST", f"https://127.0.0.1:{listener.getsockname()[1]}/api/1/envelope/", {}, ENVELOPE))
+        thread.join()
     assert (caught.value.kind, caught.value.sent) == ("tls", False)
 
 
