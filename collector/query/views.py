@@ -125,23 +125,36 @@ ISSUES = View(
     " FROM issues i LEFT JOIN projects p ON p.id = i.project_id",
 )
 
+_OF_MINUTE = [
+    Column("timestamp", "TIMESTAMP", "start of the minute"),
+    Column("project", "VARCHAR", "slug of the project"),
+    Column("project_id", "BIGINT", "number of the project, 0 when unknown"),
+    Column("category", "VARCHAR", "error, transaction, attachment, ..."),
+]
+_HOW_MANY = [
+    Column("quantity", "BIGINT", "how many (bytes for attachments)"),
+    Column("items", "BIGINT", "how many envelope items of the ledger"),
+]
+
+
+def _counted(own: str, where: str) -> str:
+    return (
+        f"SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.category, {own},"  # noqa: S608
+        f" o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id WHERE {where}"
+    )
+
+
 OUTCOMES = View(
     "outcomes",
     "what was not stored and why, added up by minute; what was is in accepted",
     [
-        Column("timestamp", "TIMESTAMP", "start of the minute"),
-        Column("project", "VARCHAR", "slug of the project"),
-        Column("project_id", "BIGINT", "number of the project, 0 when unknown"),
+        *_OF_MINUTE,
         Column("key", "VARCHAR", "public key, where it is known"),
-        Column("category", "VARCHAR", "error, transaction, attachment, ..."),
         Column("outcome", "VARCHAR", "filtered, rate_limited, invalid, client_discard, ..."),
         Column("reason", "VARCHAR", "why, in the protocol's words"),
-        Column("quantity", "BIGINT", "how many (bytes for attachments)"),
-        Column("items", "BIGINT", "how many envelope items of the ledger"),
+        *_HOW_MANY,
     ],
-    state_sql="SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.public_key, o.category,"
-    " o.outcome, o.reason, o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id"
-    " WHERE o.outcome <> 'accepted'",
+    state_sql=_counted("o.public_key, o.outcome, o.reason", "o.outcome <> 'accepted'"),
     time="timestamp",
 )
 
@@ -149,17 +162,11 @@ ACCEPTED = View(
     "accepted",
     "what was taken in, added up by minute; outlives the events",
     [
-        Column("timestamp", "TIMESTAMP", "start of the minute"),
-        Column("project", "VARCHAR", "slug of the project"),
-        Column("project_id", "BIGINT", "number of the project"),
-        Column("category", "VARCHAR", "error, transaction, attachment, ..."),
+        *_OF_MINUTE,
         Column("kept", "BOOLEAN", "false for events beyond the rate of their issue: counted only"),
-        Column("quantity", "BIGINT", "how many (bytes for attachments)"),
-        Column("items", "BIGINT", "how many envelope items of the ledger"),
+        *_HOW_MANY,
     ],
-    state_sql="SELECT o.minute * 1000000, coalesce(p.slug, o.project_id), o.project_id, o.category,"
-    " o.reason = '', o.quantity, o.items FROM outcomes o LEFT JOIN projects p ON p.id = o.project_id"
-    " WHERE o.outcome = 'accepted'",
+    state_sql=_counted("o.reason = ''", "o.outcome = 'accepted'"),
     time="timestamp",
 )
 

@@ -46,6 +46,15 @@ COUNTS = """SELECT project_id, kind, count(*) AS n FROM items GROUP BY ALL UNION
   SELECT project_id, CASE type WHEN 'feedback' THEN 'feedback' ELSE 'event' END, count(*) FROM events GROUP BY ALL"""
 
 
+# What is asked of a program that uses all an SDK has.
+PARTS = {
+    **{view: f"SELECT * FROM {view}" for view in (
+        "events", "issues", "transactions", "spans", "logs", "sessions", "check_ins")},
+    "attachments": "SELECT a.*, i.payload FROM attachments a, items i WHERE i.kind = 'attachment'",
+    "metrics": "SELECT payload FROM items WHERE kind = 'trace_metric'",
+}  # fmt: skip
+
+
 class Seen:
     """What a collector has after a client program ended: its ledger, and rows of views by name."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.sending import HERE, NODE, Seen, needs_node, needs_packages, run, told
+from tests.clients.sending import HERE, NODE, PARTS, Seen, needs_node, needs_packages, run, told
 from tests.helpers.running import collector
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("clients-node"), needs_node, needs_packages]
@@ -18,15 +18,7 @@ def seen() -> Iterator[Seen]:
         yield Seen(
             running,
             sent,
-            events="SELECT * FROM events",
-            issues="SELECT * FROM issues",
-            transactions="SELECT * FROM transactions",
-            spans="SELECT * FROM spans",
-            logs="SELECT * FROM logs",
-            sessions="SELECT * FROM sessions",
-            check_ins="SELECT * FROM check_ins",
-            attachments="SELECT a.*, i.payload FROM attachments a, items i WHERE i.kind = 'attachment'",
-            metrics="SELECT payload FROM items WHERE kind = 'trace_metric'",
+            **PARTS,
             outcomes="SELECT category, outcome, reason, quantity, items FROM outcomes",
             feedback="SELECT * FROM feedback",
         )

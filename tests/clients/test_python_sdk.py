@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.sending import Seen, run, told
+from tests.clients.sending import PARTS, Seen, run, told
 from tests.helpers.running import collector
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("clients-python")]
@@ -19,15 +19,7 @@ def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
         yield Seen(
             running,
             sent,
-            events="SELECT * FROM events",
-            issues="SELECT * FROM issues",
-            transactions="SELECT * FROM transactions",
-            spans="SELECT * FROM spans",
-            logs="SELECT * FROM logs",
-            sessions="SELECT * FROM sessions",
-            check_ins="SELECT * FROM check_ins",
-            attachments="SELECT a.*, i.payload FROM attachments a, items i WHERE i.kind = 'attachment'",
-            metrics="SELECT payload FROM items WHERE kind = 'trace_metric'",
+            **PARTS,
             outcomes="SELECT outcome, reason, quantity, items FROM outcomes",
             frames="SELECT * FROM frames WHERE in_app",
         )

@@ -38,17 +38,23 @@ def test_a_worker_that_hangs_is_ended_and_replaced(running: Collector) -> None:
     assert balanced(status["ledger"])
 
 
+def half_closed(running: Collector, request: bytes) -> bytes:
+    """The answer to a client that sends this and then says that it sends no more."""
+    with socket.create_connection(running.address, timeout=20) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := client.recv(65536):
+            answer += part
+    return answer
+
+
 @pytest.mark.parametrize(
     "rest", [b"Content-Length: 1000\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"], ids=["length", "chunk"]
 )
 def test_a_request_that_ends_half_way_is_answered_400_and_spools_nothing(running: Collector, rest: bytes) -> None:
     head = f"POST /api/42/envelope/?sentry_key={KEY} HTTP/1.1\r\nHost: h\r\n".encode()
-    with socket.create_connection(running.address, timeout=20) as client:
-        client.sendall(head + rest)
-        client.shutdown(socket.SHUT_WR)
-        answer = b""
-        while part := client.recv(65536):
-            answer += part
+    answer = half_closed(running, head + rest)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b'{"detail"' in answer
     assert running.drained()["ledger"]["received"] == 0
@@ -59,12 +65,7 @@ def test_a_whole_request_is_answered_although_the_client_sends_no_more(running: 
     head = (
         f"POST /api/42/envelope/?sentry_key={KEY} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     )
-    with socket.create_connection(running.address, timeout=20) as client:
-        client.sendall(head + body)
-        client.shutdown(socket.SHUT_WR)
-        answer = b""
-        while part := client.recv(65536):
-            answer += part
+    answer = half_closed(running, head + body)
     assert answer.startswith(b"HTTP/1.1 200")
     assert running.drained()["ledger"]["stored"] == 1
 
