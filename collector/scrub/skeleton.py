@@ -86,7 +86,6 @@ _Event = msgspec.defstruct(
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Event)
 _TOP = ("message", "logentry", "server_name", "user", "contexts", "breadcrumbs", "extra", "csp", "hpkp",
         "expectct", "expectstaple")  # fmt: skip
-_NO_ERRORS = (b"", b"null", b"[]")
 _OF_REQUEST = ("data", "query_string", "fragment", "cookies", "headers", "env")
 _request_leaves = attrgetter(*_OF_REQUEST)
 _PAIR_FIELDS = tuple(_OF_REQUEST.index(name) for name in ("query_string", "cookies", "headers"))
@@ -176,7 +175,7 @@ class Leaves:
     @property
     def noted(self) -> bool:
         """Whether there may be original values of invalid fields, in `errors` or in `_meta`."""
-        return bytes(self.event.errors) not in _NO_ERRORS or b'"val"' in bytes(self.event._meta)
+        return b'"value"' in bytes(self.event.errors) or b'"val"' in bytes(self.event._meta)
 
     @property
     def named(self) -> list[int]:

@@ -4,51 +4,71 @@ import gzip
 import json
 import os
 import re
+import struct
+import zlib
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+TIME_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
+ID_SLOT, TIME_SLOT = b"\x00id\x00", b"\x00time\x00"  # no JSON holds a NUL
+SLOT = re.compile(b"(" + ID_SLOT + b"|" + TIME_SLOT + b")")
 SHARED = Path(__file__).parents[2].parent / "shared" / "bench" / "corpus"
 
 
 class Template:
-    """One envelope with its id cut out; `fresh()` gives it another id and the present time of sending."""
+    """One envelope with its id and the times of its sending cut out; `fresh()` fills in another id and the present."""
 
     def __init__(self, raw: bytes, place: str = "") -> None:
         """place: what stands for the id; the event id of the envelope when not told."""
         place = place or json.loads(raw[: raw.index(b"\n")])["event_id"]
-        self._parts = raw.split(place.encode())
-        self.raw_bytes = len(raw)
+        cut = raw.replace(place.encode(), ID_SLOT)
+        for stamp in _stamps(raw):
+            cut = cut.replace(b'"%s"' % stamp, TIME_SLOT)
+        pieces = SLOT.split(cut)
         # Deflating whole envelopes anew per send would cost the client more than the server: each part is deflated
-        # once, and ids go between them as stored blocks of one valid gzip member.
+        # once, and what goes between them are stored blocks of one valid gzip member.
+        self._parts = pieces[::2]
+        self._slots = pieces[1::2]
         self._packed = [_deflate(part) for part in self._parts]
+        self.raw_bytes = len(raw)
 
     def fresh(self, compress: bool = True, event_id: str = "") -> tuple[str, bytes]:
         """(event id, body)"""
         event_id = event_id or os.urandom(16).hex()
-        if not compress:
-            return event_id, event_id.encode().join(self._parts)
-        return event_id, _member(self._parts, self._packed, event_id.encode())
+        now = datetime.now(UTC).strftime(TIME_FORM).encode()
+        filled = [event_id.encode() if slot == ID_SLOT else b'"%s"' % now for slot in self._slots]
+        if compress:
+            return event_id, _member(self._parts, self._packed, filled)
+        return event_id, b"".join(chain.from_iterable(zip_longest(self._parts, filled, fillvalue=b"")))
+
+
+def _stamps(raw: bytes) -> set[bytes]:
+    """When the envelope was sent and when its event happened, as written there."""
+    head, _, payload = raw.split(b"\n", 2)
+    told = json.loads(head).get("sent_at"), json.JSONDecoder().raw_decode(payload.decode())[0].get("timestamp")
+    return {stamp.encode() for stamp in told if isinstance(stamp, str) and ISO.match(stamp)}
 
 
 def _deflate(part: bytes) -> bytes:
-    import zlib
-
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     return packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def _member(parts: list[bytes], packed: list[bytes], event_id: bytes) -> bytes:
-    import struct
-    import zlib
-
-    stored = struct.pack("<BHH", 0, len(event_id), len(event_id) ^ 0xFFFF) + event_id
+def _member(parts: list[bytes], packed: list[bytes], filled: list[bytes]) -> bytes:
+    """A gzip member of the parts with what is filled in between them."""
     crc, size = 0, 0
-    for index, part in enumerate(parts):
-        for piece in (part,) if index == len(parts) - 1 else (part, event_id):
-            crc = zlib.crc32(piece, crc)
-            size += len(piece)
-    middle = stored.join(packed)
-    return b"\x1f\x8b\x08\x00\0\0\0\0\x00\xff" + middle + b"\x03\x00" + struct.pack("<II", crc, size & 0xFFFFFFFF)
+    pieces = [b"\x1f\x8b\x08\x00\0\0\0\0\x00\xff"]
+    for part, deflated, value in zip_longest(parts, packed, filled, fillvalue=b""):
+        pieces.append(deflated)
+        crc = zlib.crc32(value, zlib.crc32(part, crc))
+        size += len(part) + len(value)
+        if value:
+            pieces += (struct.pack("<BHH", 0, len(value), len(value) ^ 0xFFFF), value)
+    pieces.append(b"\x03\x00" + struct.pack("<II", crc, size & 0xFFFFFFFF))
+    return b"".join(pieces)
 
 
 def templates(folder: Path | None = None) -> list[Template]:
