@@ -111,8 +111,7 @@ def _address(config: Config) -> str:
 
 
 def _ask(config: Config, kind: str, body: Any, timeout_seconds: float) -> Any:
-    from collector.machine.link import ask
-    from collector.serve import control_address
+    from collector.machine.link import ask, control_address
 
     folder = Path(config.data.dir)
     if not (folder / "tmp").is_dir():
@@ -122,12 +121,12 @@ def _ask(config: Config, kind: str, body: Any, timeout_seconds: float) -> Any:
 
 def status(args: argparse.Namespace) -> int:
     """Show what runs, what waits and the ledger; exit 1 when not ready."""
-    from collector.offline import offline_status
-
     config = _config(args)
     try:
         document = _ask(config, "status", None, 10.0)
     except Unavailable as error:
+        from collector.offline import offline_status  # needs DuckDB, which a running collector's answer does not
+
         document = offline_status(config, str(error))
     if args.json:
         print(json.dumps(document, indent=2))

@@ -36,7 +36,7 @@ from collector.machine.child import Worker
 from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.ids import new_epoch, new_public_key
-from collector.machine.link import AsyncLink
+from collector.machine.link import CONTROL_SOCKET, AsyncLink, control_address
 from collector.machine.loops import calm_collector
 from collector.machine.memory import give_back
 from collector.model.received import START, Position, Received
@@ -50,7 +50,6 @@ FLUSH_EVERY_SECONDS = 1.0
 HUNG_TICKS = 60  # seconds without a sign of life; the longest honest silence is a checkpoint of a large segment
 KEEP_EVERY_SECONDS = 10.0
 ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
-CONTROL_SOCKET = "tmp/control.sock"
 FOLDERS = ("spool", "segments", "quarantine", "tmp")
 
 log = structlog.get_logger("serve")
@@ -349,15 +348,6 @@ class Front:
         server = await asyncio.start_unix_server(serve, path=control_address(self.folder))
         path.chmod(0o600)
         return server
-
-
-def control_address(folder: Path) -> str:
-    """A Unix socket address holds 107 bytes; a longer path goes through a descriptor of its folder."""
-    path = str(folder / CONTROL_SOCKET)
-    if len(path.encode()) <= 100:
-        return path
-    descriptor = os.open(folder / "tmp", os.O_RDONLY | os.O_DIRECTORY)
-    return f"/proc/self/fd/{descriptor}/control.sock"
 
 
 def _listen(address: str) -> socket.socket:

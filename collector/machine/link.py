@@ -8,10 +8,12 @@ The largest frame is MAX_FRAME_BYTES; both ends are ours, so a larger one is a b
 import asyncio
 import contextlib
 import itertools
+import os
 import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -19,6 +21,7 @@ import msgpack
 from collector.errors import Unavailable
 
 MAX_FRAME_BYTES = 64 * 2**20
+CONTROL_SOCKET = "tmp/control.sock"  # within the data folder
 LENGTH = struct.Struct(">I")
 Frame = tuple[str, int, Any]
 
@@ -160,6 +163,16 @@ class ThreadLink:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def control_address(folder: Path) -> str:
+    """Where the front of a data folder is asked: a Unix socket address holds 107 bytes, a longer path goes through a
+    descriptor of its folder."""
+    path = str(folder / CONTROL_SOCKET)
+    if len(path.encode()) <= 100:
+        return path
+    descriptor = os.open(folder / "tmp", os.O_RDONLY | os.O_DIRECTORY)
+    return f"/proc/self/fd/{descriptor}/control.sock"
 
 
 def ask(address: str, kind: str, body: Any, timeout_seconds: float) -> Any:

@@ -13,9 +13,8 @@ import duckdb
 
 from collector.config import load
 from collector.machine.disk import RealDisk
-from collector.machine.link import ask
+from collector.machine.link import ask, control_address
 from collector.offline import query_sources
-from collector.serve import control_address
 from collector.store.attachments import Attachments
 from collector.store.payload import PayloadCodec, read_dictionaries
 from tests.conformance.client import Answer

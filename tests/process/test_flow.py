@@ -107,6 +107,13 @@ class TestRealSdk:
         assert status["ledger"]["received"] >= 4
         assert balanced(status["ledger"])
 
+    def test_the_command_shows_the_same_status_and_exits_0(self, running: Collector) -> None:
+        shown = json.loads(running.command("status", "--json"))
+        asked = running.status()
+        assert set(shown) == set(asked)
+        assert shown["ledger"] == asked["ledger"]
+        assert shown["front"] == asked["front"]
+
     def test_health_ready_and_metrics_answer(self, running: Collector) -> None:
         assert running.get("/healthz")[0] == 200
         assert running.get("/readyz")[0] == 200
