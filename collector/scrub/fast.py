@@ -8,6 +8,7 @@ everything else keeps its bytes. A leaf that has no such form, or too many hits,
 """
 
 from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +19,7 @@ from collector.scrub.originals import Scrub, forget_name, scrub_errors, scrub_va
 from collector.scrub.places import KIND_OF, Place
 from collector.scrub.scan import scanner
 from collector.scrub.settings import ScrubSettings
-from collector.scrub.skeleton import Leaves, Selection
+from collector.scrub.skeleton import Leaf, Leaves, Selection, Skeleton
 from collector.scrub.spans import MARK_LEAD, Fallback, Spans
 from collector.scrub.walk import Walk, scrub_graphql
 
@@ -26,8 +27,17 @@ MAX_HITS = 1_000  # of one leaf; with more it is walked deeply
 MAX_SCANNED = 5_000  # hits of one event; the leaves from there on are walked deeply
 _BACKSLASH = 0x5C
 
-Patch = tuple[int, int, bytes]  # from, to, new bytes
-Patches = dict[int, tuple[int, bytes]]  # of one leaf: from, to, new bytes
+Patches = dict[int, tuple[int, bytes]]  # from: to, new bytes
+
+
+class Changes(NamedTuple):
+    """What scrubbing changes in the leaves of an event: the new bytes by number, and `_meta`, None where it stays."""
+
+    leaves: dict[int, bytes]
+    meta: bytes | None
+
+
+NO_CHANGES = Changes({}, None)
 
 
 class FastScrub:
@@ -42,55 +52,54 @@ class FastScrub:
     def event(self, payload: bytes) -> bytes:
         """The scrubbed payload. Raises Fallback when the deep walk must do it, msgspec.DecodeError for no JSON."""
         try:
-            leaves = Leaves(payload, self.selection)
+            leaves = Skeleton(payload, self.selection)
         except msgspec.ValidationError:
             raise Fallback from None
-        joined = leaves.joined()
-        hits = [match.start() for match in islice(self.pattern.finditer(joined), MAX_SCANNED)]
-        noted, graphql = leaves.noted, leaves.graphql
-        named = leaves.named if self.selection.always else ()
-        if not hits and not noted and graphql is None and not named:
+        work = _Work(self, leaves, bytes(leaves.event._meta))
+        errors = work.originals(payload, leaves.event) if leaves.noted else None
+        replaced = work.graphql(leaves) if leaves.graphql is not None else {}
+        if not work.look(replaced) and errors is None and not work.meta_changed:
             return payload
-        work = _Work(self, payload, leaves)
-        if noted:
-            work.originals()
-        changed = work.graphql(*graphql) if graphql is not None else {}
-        found = leaves.by_number(joined, hits)
-        unknown = range(max(found), len(leaves.raws)) if len(hits) == MAX_SCANNED else ()
-        work.leaves_hit(found, {**dict.fromkeys((*named, *unknown)), **changed})
-        return work.done()
+        return _patched(payload, leaves, work.changes(), errors)
+
+    def leaves(self, leaves: Leaves, meta: bytes) -> Changes:
+        """The same for an event that is still in parts: no invalid values in `errors` or `_meta`, no GraphQL request.
+
+        meta: `_meta` as JSON, empty when there is none. Raises as `event`.
+        """
+        work = _Work(self, leaves, meta)
+        return work.changes() if work.look({}) else NO_CHANGES
 
 
 class _Work:
-    """What is done to one event that needs more than a look."""
+    """What is done to one event that may need more than a look."""
 
-    def __init__(self, rules: FastScrub, payload: bytes, leaves: Leaves) -> None:
+    def __init__(self, rules: FastScrub, leaves: Leaves, meta: bytes) -> None:
         self.rules = rules
-        self.payload = payload
-        self.leaves = leaves
-        self.notes = Notes(bytes(leaves.event._meta))
+        self.all = leaves
+        self.notes = Notes(meta)
         self.meta_changed = False
-        self.base = 0
-        self.patches: list[Patch] = []
+        self.changed: dict[int, bytes] = {}
 
-    def originals(self) -> None:
-        """What was found invalid stands in `errors` and in `_meta`."""
-        notes, event = self.notes, self.leaves.event
+    def originals(self, payload: bytes, event: Any) -> bytes | None:
+        """What was found invalid stands in `errors` and in `_meta`: the errors anew, when they changed."""
+        notes = self.notes
         before = msgspec.json.encode(notes.meta)
-        Walk(notes.meta).originals(notes.meta, self.rules.root, msgspec.json.decode(self.payload))
+        Walk(notes.meta).originals(notes.meta, self.rules.root, msgspec.json.decode(payload))
         scrub_values(notes.meta, self.rules.free)
         self.meta_changed = msgspec.json.encode(notes.meta) != before
         errors = msgspec.json.decode(event.errors) if bytes(event.errors) else None
         before = msgspec.json.encode(errors)
         scrub_errors(errors, self.rules.free)
         after = msgspec.json.encode(errors)
-        if after != before:
-            self.replace(event.errors, {0: (len(bytes(event.errors)), after)})
+        return after if after != before else None
 
-    def graphql(self, body: int, contexts: int) -> dict[int, bytes]:
+    def graphql(self, leaves: Skeleton) -> dict[int, bytes]:
         """Blank the variables of a GraphQL request, and what the answer repeats: the changed leaves by number."""
-        raws = self.leaves.raws
-        request = {"api_target": msgspec.json.decode(self.leaves.event.request.api_target)}
+        assert leaves.graphql is not None
+        body, contexts = leaves.graphql
+        raws = leaves.raws
+        request = {"api_target": msgspec.json.decode(leaves.event.request.api_target)}
         event = {"request": {**request, "data": msgspec.json.decode(raws[body])}}
         if bytes(raws[contexts]):
             event["contexts"] = msgspec.json.decode(raws[contexts])
@@ -101,22 +110,33 @@ class _Work:
             changed[contexts] = msgspec.json.encode(event["contexts"])
         return changed
 
-    def leaves_hit(self, hits: dict[int, list[int]], deep: dict[int, bytes | None]) -> None:
+    def look(self, replaced: dict[int, bytes]) -> bool:
+        """Scan all leaves and scrub those that are hit, or have other content already. False: none needs it."""
+        leaves, rules = self.all, self.rules
+        joined = leaves.joined()
+        hits = [match.start() for match in islice(rules.pattern.finditer(joined), MAX_SCANNED)]
+        named = leaves.named if rules.selection.always else ()
+        if not hits and not named and not replaced:
+            return False
+        found = leaves.by_number(joined, hits)
+        unknown = range(max(found), len(leaves.raws)) if len(hits) == MAX_SCANNED else ()
+        self._leaves_hit(found, {**dict.fromkeys((*named, *unknown)), **replaced})
+        return True
+
+    def _leaves_hit(self, hits: dict[int, list[int]], deep: dict[int, bytes | None]) -> None:
         """Scrub the leaves that were hit, and walk some deeply: None as they are, or with other content."""
         for number in sorted(hits.keys() | deep.keys()):
-            raw = self.leaves.raws[number]
-            data = bytes(raw)
+            data = bytes(self.all.raws[number])
             if not data:
                 continue
-            where = self.leaves.where(number, self.rules.root)
+            where = self.all.where(number, self.rules.root)
             if number in deep:
-                patches = {0: (len(data), self.walked(deep[number] or data, where))}
+                fresh = self.walked(deep[number] or data, where)
             else:
                 patches = self.leaf(data, hits[number], where)
-            if patches and where[1] == "user":
-                patches = _without_stale_name(data, patches)
-            if patches:
-                self.replace(raw, patches)
+                fresh = _spliced(data, patches) if patches else data
+            if fresh is not data:
+                self.changed[number] = _without_stale_name(data, fresh) if where[1] == "user" else fresh
 
     def leaf(self, data: bytes, hits: list[int], where: tuple[Place, str, Path]) -> Patches:
         """Scrub one leaf that was hit."""
@@ -157,25 +177,36 @@ class _Work:
         walk = Walk(self.notes.meta, self.notes.found)
         return msgspec.json.encode(walk.value(value, place.key(name, KIND_OF[type(value)], value), path))
 
-    def replace(self, raw: msgspec.Raw, patches: Patches) -> None:
-        """Take over the patches of a raw part of the payload."""
-        self.base = self.base or address_of(self.payload)
-        at = offset_in(self.payload, raw, self.base)
-        self.patches += [(at + start, at + end, fresh) for start, (end, fresh) in patches.items()]
-
-    def done(self) -> bytes:
-        """The event as it is now."""
+    def changes(self) -> Changes:
+        """Everything that is different now."""
         notes = self.notes
-        if not self.patches and not self.meta_changed:
-            return self.payload
+        if not self.changed and not self.meta_changed:
+            return NO_CHANGES
         add_entries(notes.meta, notes.found)
-        meta = msgspec.json.encode(notes.meta)
-        if notes.raw:
-            self.replace(self.leaves.event._meta, {0: (len(notes.raw), meta)})
-        elif notes.found:
-            end = self.payload.rindex(b"}")
-            self.patches.append((end, end, b',"_meta":' + meta))
-        return _spliced(self.payload, {start: (end, fresh) for start, end, fresh in self.patches})
+        is_noted = bool(notes.raw or notes.found)
+        return Changes(self.changed, msgspec.json.encode(notes.meta) if is_noted else None)
+
+
+def _patched(payload: bytes, leaves: Skeleton, changes: Changes, errors: bytes | None) -> bytes:
+    """The event with what changed in it."""
+    base = address_of(payload)
+    patches: Patches = {}
+
+    def replace(raw: Leaf, fresh: bytes) -> None:
+        start = offset_in(payload, raw, base)
+        patches[start] = start + len(bytes(raw)), fresh
+
+    for number, fresh in changes.leaves.items():
+        replace(leaves.raws[number], fresh)
+    event = leaves.event
+    if errors is not None:
+        replace(event.errors, errors)
+    if changes.meta is not None and bytes(event._meta):
+        replace(event._meta, changes.meta)
+    elif changes.meta is not None:
+        end = payload.rindex(b"}")
+        patches[end] = end, b',"_meta":' + changes.meta
+    return _spliced(payload, patches)
 
 
 def _spliced(data: bytes, patches: Patches) -> bytes:
@@ -191,11 +222,11 @@ def _spliced(data: bytes, patches: Patches) -> bytes:
     return b"".join(pieces)
 
 
-def _without_stale_name(data: bytes, patches: Patches) -> Patches:
-    """The patches of a user, also of its `sentry_user` when that repeats what was scrubbed."""
-    if b"sentry_user" not in data:
-        return patches
-    user = msgspec.json.decode(_spliced(data, patches))
-    if not isinstance(user, dict) or not forget_name(msgspec.json.decode(data), user):
-        return patches
-    return {0: (len(data), msgspec.json.encode(user))}
+def _without_stale_name(before: bytes, user: bytes) -> bytes:
+    """A scrubbed user, also its `sentry_user` blank when that repeats what was scrubbed."""
+    if b"sentry_user" not in before:
+        return user
+    now = msgspec.json.decode(user)
+    if not isinstance(now, dict) or not forget_name(msgspec.json.decode(before), now):
+        return user
+    return msgspec.json.encode(now)

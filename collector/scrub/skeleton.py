@@ -5,6 +5,7 @@ names are those of schema.py whose fields or whose children say YES.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Any
@@ -86,11 +87,12 @@ _Event = msgspec.defstruct(
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Event)
 _TOP = ("message", "logentry", "server_name", "user", "contexts", "breadcrumbs", "extra", "csp", "hpkp",
         "expectct", "expectstaple")  # fmt: skip
-_OF_REQUEST = ("data", "query_string", "fragment", "cookies", "headers", "env")
-_request_leaves = attrgetter(*_OF_REQUEST)
-_PAIR_FIELDS = tuple(_OF_REQUEST.index(name) for name in ("query_string", "cookies", "headers"))
+OF_REQUEST = ("data", "query_string", "fragment", "cookies", "headers", "env")
+_request_leaves = attrgetter(*OF_REQUEST)
+_PAIR_FIELDS = tuple(OF_REQUEST.index(name) for name in ("query_string", "cookies", "headers"))
 _decode_pairs = msgspec.json.Decoder(list[tuple[str, str | None]]).decode
-_VARS = ("vars",)
+OF_FRAME = ("vars",)
+IN_REQUEST = ("request",)
 _MARK = b"\x01"  # no JSON holds it as such
 SEPARATOR = b"," + _MARK  # a value is followed by a comma, as the pattern expects
 _HOLDER = "holder"
@@ -98,6 +100,7 @@ _HOLDER = "holder"
 HIDDEN_KEYS = frozenset(("vars", "data", "tags", "sentry_tags"))
 
 PathPart = str | int
+Leaf = bytes | msgspec.Raw
 
 
 def sensitive_words(settings: ScrubSettings) -> list[str]:
@@ -121,79 +124,46 @@ class Selection:
             self.of_span = (*self.of_span, "sentry_tags")
         self.top_of = attrgetter(*self.top)
         words = sensitive_words(settings)
-        self.always = frozenset(name for name in (*self.top, *_OF_REQUEST) if any(word in name for word in words))
+        self.always = frozenset(name for name in (*self.top, *OF_REQUEST) if any(word in name for word in words))
         self.graphql = settings.scrub_data and settings.scrub_defaults
 
 
 class Leaves:
-    """The leaves of one event, in a fixed order. `event`: the decoded skeleton, for the fields beside them.
+    """The leaves of one event, in a fixed order: runs of equal names, the top level first, then the request if any.
 
-    Raises msgspec.ValidationError for another shape than that of a normalised event, DecodeError when it is no JSON.
+    raws: their JSON, empty where there is none. Whoever has them apart adds them in that order (collector.digest.leaves
+    does); Skeleton finds them in the bytes of an event.
     """
 
-    __slots__ = ("_runs", "_selection", "event", "raws")
+    __slots__ = ("_runs", "_selection", "raws")
 
-    def __init__(self, payload: bytes, selection: Selection) -> None:
-        self.event = event = _DECODER.decode(payload)
+    def __init__(self, selection: Selection, top: Iterable[Leaf]) -> None:
+        """top: one leaf for each of selection.top."""
         self._selection = selection
-        self.raws: list[msgspec.Raw] = list(selection.top_of(event))
+        self.raws: list[Leaf] = list(top)
         self._runs: list[tuple[int, tuple[PathPart, ...], tuple[str, ...]]] = []
-        if event.request is not None:
-            self._runs.append((len(self.raws), ("request",), _OF_REQUEST))
-            self.raws += _request_leaves(event.request)
-        if event.exception is not None:
-            values = event.exception.values or ()
-            self._each(values, selection.of_exception, ("exception", "values"))
-            for index, one in enumerate(values):
-                self._stacks(one, ("exception", "values", index))
-        if event.threads is not None:
-            for index, one in enumerate(event.threads.values or ()):
-                self._stacks(one, ("threads", "values", index))
-        if event.stacktrace is not None:
-            self._frames(event.stacktrace, ("stacktrace", "frames"))
-        if event.spans:
-            self._each(event.spans, selection.of_span, ("spans",))
 
-    def _stacks(self, holder: Any, path: tuple[PathPart, ...]) -> None:
-        if holder is None:
-            return
-        if holder.stacktrace is not None:
-            self._frames(holder.stacktrace, (*path, "stacktrace", "frames"))
-        if holder.raw_stacktrace is not None:
-            self._frames(holder.raw_stacktrace, (*path, "raw_stacktrace", "frames"))
-
-    def _frames(self, stack: Stacktrace, path: tuple[PathPart, ...]) -> None:
-        self._runs.append((len(self.raws), path, _VARS))
-        self.raws += [NOTHING if frame is None else frame.vars for frame in stack.frames or ()]
-
-    def _each(self, parts: Any, names: tuple[str, ...], path: tuple[PathPart, ...]) -> None:
-        """The fields of these names of every element of the list at `path`."""
-        self._runs.append((len(self.raws), path, names))
-        for part in parts:
-            self.raws += [NOTHING if part is None else getattr(part, name) for name in names]
+    def add(self, path: tuple[PathPart, ...], names: tuple[str, ...], leaves: Iterable[Leaf]) -> int:
+        """The leaves of these names of every element of the list at `path`, or of the request; the first one's number.
+        """
+        first = len(self.raws)
+        self._runs.append((first, path, names))
+        self.raws += leaves
+        return first
 
     @property
-    def noted(self) -> bool:
-        """Whether there may be original values of invalid fields, in `errors` or in `_meta`."""
-        return b'"value"' in bytes(self.event.errors) or b'"val"' in bytes(self.event._meta)
+    def _request(self) -> int:
+        """The number of the first leaf of the request, 0 when there is none."""
+        return self._runs[0][0] if self._runs and self._runs[0][2] is OF_REQUEST else 0
 
     @property
     def named(self) -> list[int]:
         """The leaves whose own names are sensitive."""
         always = self._selection.always
         numbers = [number for number, name in enumerate(self._selection.top) if name in always]
-        if self.event.request is not None:
-            first = len(self._selection.top)
-            numbers += [first + index for index, name in enumerate(_OF_REQUEST) if name in always]
+        if first := self._request:
+            numbers += [first + index for index, name in enumerate(OF_REQUEST) if name in always]
         return [number for number in numbers if bytes(self.raws[number])]
-
-    @property
-    def graphql(self) -> tuple[int, int] | None:
-        """The leaves with the request's body and the contexts, when it is a GraphQL request and has a body."""
-        request = self.event.request
-        if request is None or not self._selection.graphql or not bytes(request.api_target) or not bytes(request.data):
-            return None
-        return len(self._selection.top) + _OF_REQUEST.index("data"), self._selection.top.index("contexts")
 
     def joined(self) -> bytes:
         """All leaves, SEPARATOR between them: what is scanned.
@@ -201,10 +171,8 @@ class Leaves:
         In a list of pairs the comma behind a key is written as a colon, so that the pattern sees what is filtered.
         """
         raws: list[Any] = self.raws
-        request = self.event.request
-        if request is not None:
+        if first := self._request:
             raws = raws.copy()
-            first = len(self._selection.top)
             for field in _PAIR_FIELDS:
                 data = bytes(raws[first + field])
                 if data:
@@ -234,18 +202,72 @@ class Leaves:
         name = names[field]
         shape = f"{path[0]}.{path[-2]}" if len(path) > 1 else str(path[0])
         place = root.kids.get((shape, _HOLDER)) or _holder(shape, path, root)
-        if names is _OF_REQUEST:
+        if names is OF_REQUEST:
             return place, name, ("request", name)
         return place, name, (*map(str, path), str(index), name)
+
+
+class Skeleton(Leaves):
+    """The leaves in the bytes of an event, found by one typed decode. `event`: that, for the fields beside them.
+
+    Raises msgspec.ValidationError for another shape than that of a normalised event, DecodeError when it is no JSON.
+    """
+
+    __slots__ = ("event",)
+
+    def __init__(self, payload: bytes, selection: Selection) -> None:
+        self.event = event = _DECODER.decode(payload)
+        super().__init__(selection, selection.top_of(event))
+        if event.request is not None:
+            self.add(IN_REQUEST, OF_REQUEST, _request_leaves(event.request))
+        if event.exception is not None:
+            values = event.exception.values or ()
+            self._each(values, selection.of_exception, ("exception", "values"))
+            for index, one in enumerate(values):
+                self._stacks(one, ("exception", "values", index))
+        if event.threads is not None:
+            for index, one in enumerate(event.threads.values or ()):
+                self._stacks(one, ("threads", "values", index))
+        if event.stacktrace is not None:
+            self._frames(event.stacktrace, ("stacktrace", "frames"))
+        if event.spans:
+            self._each(event.spans, selection.of_span, ("spans",))
+
+    def _stacks(self, holder: Any, path: tuple[PathPart, ...]) -> None:
+        if holder is None:
+            return
+        if holder.stacktrace is not None:
+            self._frames(holder.stacktrace, (*path, "stacktrace", "frames"))
+        if holder.raw_stacktrace is not None:
+            self._frames(holder.raw_stacktrace, (*path, "raw_stacktrace", "frames"))
+
+    def _frames(self, stack: Stacktrace, path: tuple[PathPart, ...]) -> None:
+        self.add(path, OF_FRAME, [NOTHING if frame is None else frame.vars for frame in stack.frames or ()])
+
+    def _each(self, parts: Any, names: tuple[str, ...], path: tuple[PathPart, ...]) -> None:
+        self.add(path, names, [NOTHING if part is None else getattr(part, name) for part in parts for name in names])
+
+    @property
+    def noted(self) -> bool:
+        """Whether there may be original values of invalid fields, in `errors` or in `_meta`."""
+        return b'"value"' in bytes(self.event.errors) or b'"val"' in bytes(self.event._meta)
+
+    @property
+    def graphql(self) -> tuple[int, int] | None:
+        """The leaves with the request's body and the contexts, when it is a GraphQL request and has a body."""
+        request = self.event.request
+        if request is None or not self._selection.graphql or not bytes(request.api_target) or not bytes(request.data):
+            return None
+        return self._request + OF_REQUEST.index("data"), self._selection.top.index("contexts")
 
 
 def _holder(shape: str, path: tuple[PathPart, ...], root: Place) -> Place:
     """The place of what holds the leaves at a path; list elements share theirs."""
     place = root
-    for step, below in pairwise((*path, "" if path == ("request",) else 0)):
+    for step, below in pairwise((*path, "" if path == IN_REQUEST else 0)):
         kind = ARRAY if isinstance(below, int) else OBJECT
         place = place.item(step, kind) if isinstance(step, int) else place.key(step, kind)
-    if path != ("request",):
+    if path != IN_REQUEST:
         place = place.item(0, OBJECT)
     root.kids[shape, _HOLDER] = place
     return place
