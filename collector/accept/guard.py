@@ -305,12 +305,17 @@ _REFUSALS = {
 }
 
 
-def guarded(settings: IngestSettings, is_own: Callable[[str], bool] = Guarded.is_own) -> type[Guarded]:
+def guarded(
+    settings: IngestSettings,
+    is_own: Callable[[str], bool] = Guarded.is_own,
+    addresses: "Counter[str] | None" = None,
+) -> type[Guarded]:
     """A protocol class with these settings, for uvicorn's `http=`; fewer connections when files are limited."""
     files = open_files(settings.max_connections + SPARE_FILES)
     if files - SPARE_FILES < settings.max_connections:
         settings = msgspec.structs.replace(settings, max_connections=max(64, files - SPARE_FILES))
-    own = {"settings": settings, "addresses": Counter(), "is_own": staticmethod(is_own)}
+    counts = Counter() if addresses is None else addresses
+    own = {"settings": settings, "addresses": counts, "is_own": staticmethod(is_own)}
     return type("GuardedHere", (Guarded,), own)
 
 
@@ -326,6 +331,12 @@ def open_files(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return soft
+
+
+def take_settings(config: uvicorn.Config, settings: IngestSettings) -> None:
+    """Connections that come from now on have these settings; those that are open keep theirs."""
+    now: Any = config.http
+    config.http = config.http_protocol_class = guarded(settings, now.is_own, now.addresses)
 
 
 def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float = 5.0) -> uvicorn.Config:

@@ -35,32 +35,41 @@ INFLIGHT_BATCHES = 4
 log = structlog.get_logger("hub")
 
 
-def build_hub(doors: Doors, edges: Edges, fallback: App) -> App:
-    """The ASGI app: the hub's path is answered here, every other scope goes to `fallback`."""
-    door = HubDoor(doors, edges)
-    paths = (form.PATH, form.PATH.rstrip("/"))
+def build_hub(doors: Doors, edges: Edges, fallback: App, before: "HubApp | None" = None) -> "HubApp":
+    """The ASGI app: the hub's path is answered here, every other scope goes to `fallback`. `before`: the one of the
+    configuration until now."""
+    return HubApp(HubDoor(doors, edges, before.door if before else None), fallback)
 
-    async def app(scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] in paths:
-            await door.serve(scope, receive, send)
+
+class HubApp:
+    """See build_hub."""
+
+    def __init__(self, door: "HubDoor", fallback: App) -> None:
+        self.door = door
+        self._fallback = fallback
+        self._paths = (form.PATH, form.PATH.rstrip("/"))
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] in self._paths:
+            await self.door.serve(scope, receive, send)
         else:
-            await fallback(scope, receive, send)
-
-    return app
+            await self._fallback(scope, receive, send)
 
 
 class HubDoor:
-    """The door at work. One a process."""
+    """The door at work. One a configuration; what was answered and the memory account of bodies are handed on."""
 
-    def __init__(self, doors: Doors, edges: Edges) -> None:
+    def __init__(self, doors: Doors, edges: Edges, before: "HubDoor | None" = None) -> None:
         self._doors = doors
         self._edges = edges
         self._projects = {project.id: project for project in doors.projects}
         self._proxies = Proxies(doors.settings.trusted_proxies)
         most = INFLIGHT_BATCHES * int(doors.limits.max_hub_batch_bytes)
-        self._inflight = Inflight(min(int(doors.settings.max_inflight_bytes), most))
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="hub")
-        self._answered: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._inflight: Inflight = before._inflight if before else Inflight(0)
+        self._inflight.max_bytes = min(int(doors.settings.max_inflight_bytes), most)
+        threads = before._threads if before else ThreadPoolExecutor(1, thread_name_prefix="hub")
+        self._threads: ThreadPoolExecutor = threads
+        self._answered: OrderedDict[tuple[str, bytes], bytes] = before._answered if before else OrderedDict()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens the answer is ours."""

@@ -81,7 +81,7 @@ class Admitted(NamedTuple):
     ahead: Sequence[RateLimit] = ()
 
 
-def build_ingest(doors: Doors, fallback: App) -> App:
+def build_ingest(doors: Doors, fallback: App) -> "IngestApp":
     """The ASGI app: ingest paths are answered here, every other scope goes to `fallback`."""
     return IngestApp(Ingest(doors), fallback)
 
@@ -98,6 +98,11 @@ class IngestApp:
         """Whether requests of this path are answered here; their coroutines need no task (guard.Eager)."""
         return find_place(path) is not None
 
+    def take(self, doors: Doors, fallback: App) -> None:
+        """Other doors from the next request on; requests under way end with those that they began with."""
+        self._ingest = Ingest(doors, self._ingest)
+        self._fallback = fallback
+
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         place = find_place(scope["path"]) if scope["type"] == "http" else None
         if place is None:
@@ -107,13 +112,15 @@ class IngestApp:
 
 
 class Ingest:
-    """The doors at work. One a process; holds the memory account of bodies and the decoding threads."""
+    """The doors at work. One a configuration; the memory account of bodies and the decoding threads are handed on."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, before: "Ingest | None" = None) -> None:
         self.doors = doors
         self.proxies = Proxies(doors.settings.trusted_proxies)
-        self.inflight = Inflight(doors.settings.max_inflight_bytes)
-        self.threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        self.inflight: Inflight = before.inflight if before else Inflight(0)
+        self.inflight.max_bytes = doors.settings.max_inflight_bytes
+        threads = before.threads if before else ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        self.threads: ThreadPoolExecutor = threads
 
     async def serve(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens the answer is ours."""

@@ -48,6 +48,14 @@ class Edges:
         self._refused: dict[str, dict[str, int]] = {}
         self._last: dict[str, str] = {}
 
+    def take_over(self, before: "Edges") -> None:
+        """Go on with the counts of the configuration until now; edges that are gone leave with theirs."""
+        self._refused, self._last = before._refused, before._last
+        gone = {edge.name for edge in before._by_digest.values()} - {edge.name for edge in self._by_digest.values()}
+        for name in gone:
+            self._refused.pop(name, None)
+            self._last.pop(name, None)
+
     def authenticate(self, authorization: Sequence[bytes]) -> Edge:
         """The edge of a request. Raises ProtocolError 401."""
         if len(authorization) == 1:
