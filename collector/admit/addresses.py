@@ -20,6 +20,10 @@ class AddressGuard:
         self._clock = clock
         self._tokens: dict[str, tuple[float, float]] = {}
 
+    def take_over(self, before: "AddressGuard") -> None:
+        """Go on with its buckets; their fill is bounded by the burst that holds now."""
+        self._tokens = before._tokens
+
     def wait_seconds(self, address: str) -> float:
         """Take a token: 0.0 when there was one, else how long until the next."""
         if self._per_second is None:

@@ -4,7 +4,7 @@ State, as msgpack: [1, quotas, learned limits, spikes]. It is a convenience acro
 answered by starting afresh.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -89,6 +89,14 @@ class Admission:
         """Spikes that started or ended since the last call."""
         notices, self._spikes.notices = self._spikes.notices, []
         return notices
+
+    def take_over(self, before: "Admission", same_upstream: Container[int]) -> None:
+        """Go on where the configuration until now stands: counters of quotas that count as before, baselines, buckets
+        of addresses, and what was learned from the upstream of the projects `same_upstream`."""
+        self._quotas.take_over(before._quotas)
+        self._learned.take_over(before._learned, same_upstream)
+        self._spikes.take_over(before._spikes)
+        self._addresses.take_over(before._addresses)
 
     def dump(self) -> bytes:
         """The state."""

@@ -1,7 +1,7 @@
 """Limits that the upstream told us, for projects that forward everything: what it would refuse need not come in."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from collector.admit.verdict import Limit
@@ -30,6 +30,10 @@ class LearnedLimits:
                 known[kind] = (end, limit.reason)
         while len(known) > MAX_LIMITS:
             del known[min(known, key=lambda kind: known[kind][0])]
+
+    def take_over(self, before: "LearnedLimits", project_ids: Container[int]) -> None:
+        """Go on with what was learned of these projects."""
+        self._ends = {number: known for number, known in before._ends.items() if number in project_ids}
 
     def active(self, project_id: int) -> list[Limit]:
         """What is still in force; what has ended is forgotten."""

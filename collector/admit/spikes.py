@@ -60,6 +60,13 @@ class Spikes:
         self._series: dict[tuple[int, str], _Series] = {}
         self.notices: list[Notice] = []
 
+    def take_over(self, before: "Spikes") -> None:
+        """Go on with the baselines of the configuration until now."""
+        self._series, self.notices = before._series, before.notices
+        if self._minimum != before._minimum:
+            for series in self._series.values():
+                series.threshold = threshold(series.hours, self._minimum)
+
     def crossed(self, project_id: int, claims: Sequence[Claim]) -> list[Limit]:
         """Limits of the families whose hour is over its threshold."""
         if not self._enabled:

@@ -1,6 +1,7 @@
 """Admission as a whole: buckets, learned limits, shedding, spikes, addresses, and what survives a restart."""
 
 import pytest
+from msgspec.structs import replace
 
 from collector.accept.claims import claims_of
 from collector.admit.addresses import MAX_ADDRESSES, AddressGuard
@@ -45,6 +46,13 @@ class Desk:
 
     def fresh(self) -> Admission:
         return Admission(self.settings, [], {1: self.quotas}, self.clock, lambda: self.pressure)
+
+    def replaced(self, *quotas: QuotaSettings, same_upstream: tuple[int, ...] = (1,)) -> "Desk":
+        """Another configuration takes over."""
+        before, self.quotas = self.admission, quotas
+        self.admission = self.fresh()
+        self.admission.take_over(before, same_upstream)
+        return self
 
     def ask(self, *items: Item) -> Verdict:
         return self.admission.check(1, KEY, claims_of(items))
@@ -239,3 +247,47 @@ def test_no_guard_costs_nothing_and_says_nothing() -> None:
     assert not desk.admission.guards_addresses
     assert not desk.admission.concerns(1)
     desk.admission.check_address("198.51.100.7")
+
+
+DAILY = QuotaSettings(id="day", categories=["error"], limit=5, window=Duration("1 d"), reason_code="daily")
+
+
+def test_another_configuration_goes_on_with_the_counters_of_a_quota_whatever_its_limit_is_now() -> None:
+    desk = Desk(DAILY)
+    assert desk.admitted(4) == 4
+    assert desk.replaced(replace(DAILY, limit=7)).admitted(9) == 3
+    assert desk.replaced(replace(DAILY, limit=7), bucket("error")).admitted(9) == 0
+
+
+def test_a_quota_that_counts_something_else_now_begins_anew() -> None:
+    desk = Desk(DAILY)
+    assert desk.admitted(9) == 5
+    assert desk.replaced(replace(DAILY, categories=["error", "transaction"])).admitted(9) == 5
+    assert desk.replaced().admitted(9) == 9
+    assert desk.replaced(DAILY).admitted(9) == 5
+
+
+def test_a_request_that_began_under_the_configuration_before_counts_under_the_next() -> None:
+    desk = Desk(DAILY)
+    before = desk.admission
+    desk.replaced(DAILY)
+    assert not before.check(1, KEY, claims_of([EVENT])).refused
+    assert desk.admitted(9) == 4
+
+
+def test_buckets_of_addresses_and_learned_limits_of_the_same_upstream_outlive_another_configuration() -> None:
+    desk = Desk(settings=AdmitSettings(address_rate=Rate("1/m")))
+    desk.admission.check_address("198.51.100.7")
+    desk.admission.learn(1, [Limit(60, ("error",), "organization", "upstream")])
+    desk.replaced()
+    with pytest.raises(Busy):
+        desk.admission.check_address("198.51.100.7")
+    assert desk.ask(EVENT).refused
+    assert not desk.replaced(same_upstream=()).ask(EVENT).refused
+
+
+def test_baselines_outlive_another_configuration_and_follow_its_minimum() -> None:
+    desk = Desk(settings=SPIKY)
+    a_usual_week(desk, 1)
+    desk.settings = AdmitSettings(spikes=SpikeSettings(enabled=True, min_items_per_hour=12))
+    assert desk.replaced().admitted(40) == 12
