@@ -283,6 +283,7 @@ class Exchange:
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+        cycle.scope = {}  # type: ignore[typeddict-item]  # it holds this exchange: a circle is memory until it is found
         return True
 
     def allow_drain(self, max_bytes: int) -> None:

@@ -65,9 +65,11 @@ class _Reading:
         self.parser.feed_data(data)
 
     def answer(self) -> Answer:
-        """What was read."""
+        """What was read; ask once."""
+        status = self.parser.get_status_code()
+        del self.parser  # it holds this reading: a circle is memory until it is found
         body = b"".join(self.parts)[: self._max]
-        return Answer(status=self.parser.get_status_code(), headers=self.headers, body=body, cut=self.is_cut)
+        return Answer(status=status, headers=self.headers, body=body, cut=self.is_cut)
 
 
 class Lanes:
