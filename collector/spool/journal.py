@@ -349,6 +349,13 @@ class Journal:
             kept.pop(0)
         self._keep(kept)
 
+    # -- settings
+
+    def take(self, settings: SpoolSettings) -> None:
+        """Other settings from now on; the file that is being written stays as long as it is. From any thread."""
+        self._settings = settings
+        self._others = self._left_to_others(self.space.total_bytes)
+
     # -- figures
 
     @property
@@ -362,9 +369,12 @@ class Journal:
         the records that wait here (about half their bytes; on small disks at least its empty files)."""
         total = self.space.total_bytes
         if total != self._others[0]:
-            least = max(total // 16, min(MIN_STORE_BYTES, total // 4))
-            self._others = (total, int(min(self._settings.min_free_bytes, least)))
+            self._others = self._left_to_others(total)
         return self._others[1] + min(self.used_bytes, total // 2) // 2
+
+    def _left_to_others(self, total: int) -> tuple[int, int]:
+        least = max(total // 16, min(MIN_STORE_BYTES, total // 4))
+        return total, int(min(self._settings.min_free_bytes, least))
 
     @property
     def is_down(self) -> bool:

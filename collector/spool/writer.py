@@ -207,6 +207,11 @@ class SpoolWriter:
         if why:
             self._watch_trouble()
 
+    def take(self, settings: SpoolSettings) -> None:
+        """Other settings from the next record on. What is acknowledged already stays so, also above a lower limit."""
+        self._settings = settings
+        self._journal.take(settings)
+
     # -- trouble
 
     def _watch_trouble(self) -> None:

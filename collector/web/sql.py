@@ -74,6 +74,13 @@ class SqlDoor:
         self._present = 0
         self._is_stopping = False
 
+    def take(self, settings: QuerySettings) -> None:
+        """Other settings from the next question on; what runs goes on under those it began with."""
+        if settings.max_concurrent != self._settings.max_concurrent:
+            self._turns = asyncio.Semaphore(settings.max_concurrent)
+            self._threads = ThreadPoolExecutor(settings.max_concurrent + MAX_WAITING, thread_name_prefix="query")
+        self._settings = settings
+
     def stop(self) -> None:
         """The collector ends: queries that run are ended too, new ones are refused."""
         self._is_stopping = True
@@ -125,14 +132,15 @@ class SqlDoor:
     async def _in_turn(self, request: Request, question: Question) -> Answered | None:
         """The answer, None when no turn came within WAIT_SECONDS."""
         limits = Limits.of(self._settings, question.limit, question.timeout)
+        turns = self._turns
         try:
-            await asyncio.wait_for(self._turns.acquire(), WAIT_SECONDS)
+            await asyncio.wait_for(turns.acquire(), WAIT_SECONDS)
         except TimeoutError:
             return None
         try:
             return await self._ask(request, question, limits)
         finally:
-            self._turns.release()
+            turns.release()
 
     async def _ask(self, request: Request, question: Question, limits: Limits) -> Answered:
         loop = asyncio.get_running_loop()

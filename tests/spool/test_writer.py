@@ -4,6 +4,7 @@ import asyncio
 import errno
 
 import pytest
+from msgspec.structs import replace
 
 from collector.errors import Busy, Unavailable
 from collector.model.received import Position, Received
@@ -181,6 +182,20 @@ def test_a_disk_that_others_filled_gives_503_keeps_what_is_there_and_recovers(ma
     world.clock.advance(5)
     world.accept([10])
     assert isinstance(world.accept([20_000])[0], Position)
+    world.audit()
+
+
+def test_other_settings_hold_from_the_next_record_on_and_nothing_acknowledged_goes(world: SpoolWorld) -> None:
+    results = [each for _ in range(80) for each in world.accept([20_000])]
+    assert world.writer is not None and isinstance(results[-1], Busy)
+    world.writer.take(replace(SMALL, max_spool_bytes=Size("2 MiB")))
+    assert isinstance(world.accept([20_000])[0], Position)
+    world.writer.take(replace(SMALL, max_spool_bytes=Size("64 KiB")))
+    (refusal,) = world.accept([10])
+    assert isinstance(refusal, Busy) and refusal.what == "max_spool_bytes 64 KiB reached"
+    assert world.writer.pressure == 1.0
+    world.writer.take(replace(SMALL, min_free_bytes=Size("3 TiB")))
+    assert world.writer.status()["floor_bytes"] > 1 << 30
     world.audit()
 
 
