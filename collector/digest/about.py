@@ -1,9 +1,6 @@
-"""What is known about an event besides its payload, and what a normalised event is."""
+"""What is known about an event besides its payload."""
 
 import msgspec
-
-from collector.digest.clean import Event
-from collector.digest.remarks import Remarks
 
 DRIFT_SECONDS = 55 * 60  # an SDK clock wrong by less is left alone (reference protocol, E3)
 FUTURE_SECONDS = 60.0
@@ -37,14 +34,6 @@ class About(msgspec.Struct, frozen=True):
 
 class NeedsRepair(Exception):
     """The fast path met something that only the repair can mend."""
-
-
-class Normalised(msgspec.Struct):
-    """A normalised event: the bytes, the typed form they were written from, and what was remarked."""
-
-    payload: bytes
-    event: Event
-    remarks: Remarks
 
 
 class Invalid(Exception):

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from collector.digest.about import About, Invalid, Normalised
+from collector.digest.about import About, Invalid
 from collector.digest.batch import open_batch, take_batch
 from collector.digest.enrich import Enrichment
 from collector.digest.ids import hex_id, id_of, made_id
 from collector.digest.items import ITEM_RULES, json_object
 from collector.digest.lazy import LazyEvent
 from collector.digest.normalise import Normaliser
+from collector.digest.normalised import Normalised
 from collector.digest.places import Places
 from collector.digest.project import ProjectRules, Stages
 from collector.digest.records import CHECKS, sift
@@ -198,7 +199,7 @@ class Record:
         storm = self.digester.storm(about.project_id)
         if self.received.door == HUB_DOOR:  # its events stand for others, and may be the last to show
             return self._row(normalised, about, sent)
-        seen = None if storm.calm else storm.glimpse(normalised.payload)
+        seen = None if storm.calm else storm.glimpse(normalised)
         copy = storm.copy(seen, about.event_id, about.received_at) if seen else None
         if copy is not None:
             return copy
@@ -207,13 +208,21 @@ class Record:
         return row
 
     def _row(self, normalised: Normalised, about: About, sent: bytes, seen: Glimpse | None = None) -> EventRow:
+        changed = self.stages.scrub_in_parts(normalised)
+        if changed is None:
+            return self._written_row(normalised, about, sent)
+        if seen is None or changed:
+            view = normalised.view()
+            seen = Glimpse(view, self.stages.group(view))
+        return event_row(seen.view, normalised.payload, about.project_id, about.event_id, seen.grouping)
+
+    def _written_row(self, normalised: Normalised, about: About, sent: bytes) -> EventRow:
+        """The same by way of the written event."""
         try:
             payload = self.stages.scrub_event(normalised.payload)
         except ProtocolError:  # parts that pass through as bytes may hold what only the repair can read
             normalised = self.digester.normaliser.normalise_slowly(sent, about)
             payload = self.stages.scrub_event(normalised.payload)
-        if seen is not None and payload is normalised.payload:
-            return event_row(seen.view, payload, about.project_id, about.event_id, seen.grouping)
         view = decode(payload, RowView)
         return event_row(view, payload, about.project_id, about.event_id, self.stages.group(view))
 

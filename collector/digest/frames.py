@@ -14,14 +14,16 @@ import msgspec
 from msgspec import Raw
 
 from collector.digest.about import NeedsRepair
-from collector.digest.clean import NOTHING, Frame, FrameData
+from collector.digest.clean import NOTHING, Frame, FrameData, Stack
 from collector.digest.remarks import Path, Remarks
 from collector.digest.trim import checked_bag, flattened, is_small, shallow_objects, trim_raw
+from collector.group.view import FrameView
 
 MAX_FRAMES, OLDEST_FRAMES = 250, 50
 MAX_DETAILED_FRAMES = 50  # beyond, variables and source lines are kept in this many frames only
 VARS_BAG = (2048, 5)
 MAX_REMEMBERED_BYTES = 8 * 2**20
+VIEW_BYTES = 700  # of a remembered frame beside its bytes: what grouping sees of it, mostly
 MAX_FRAME_BYTES = 4096
 URL = re.compile(r"https?://", re.IGNORECASE)
 EMPTY_DATA = FrameData()
@@ -34,6 +36,7 @@ NO_HEADS: tuple["Head", ...] = ()
 SMALL_BYTES = (VARS_BAG[0] - 2) // 3  # even if all of it was brackets, it fits
 
 _FRAME = msgspec.json.Decoder(Frame)
+_VIEW = msgspec.json.Decoder(FrameView)
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LINES = msgspec.json.Decoder(list[str | None] | None)
 _SHALLOW = shallow_objects(VARS_BAG[1])
@@ -45,6 +48,21 @@ class Known(msgspec.Struct, frozen=True):
 
     written: bytes
     has_moved: bool  # the file name became the path
+    view: FrameView
+
+
+class Trace(msgspec.Struct):
+    """The frames of one stack, apart. path: to the list. parts: three a frame, up to its variables, these (empty where
+    there are none), and what closes it. views: what grouping sees of each."""
+
+    stack: Stack
+    path: tuple[str | int, ...]
+    parts: list[bytes]
+    views: list[FrameView]
+
+    def join(self) -> None:
+        """Write the frames into the stack."""
+        self.stack.frames = [Raw(b"".join(self.parts)[:-1])]
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -66,17 +84,24 @@ class Frames:
         self._whole: dict[bytes, Known] = {}  # frames without variables
         self._room_bytes = MAX_REMEMBERED_BYTES
 
-    def written(self, frames: list[Raw], remarks: Remarks, path: Path) -> list[Raw]:
-        """The frames as one Raw, which holds them joined by commas. Raises NeedsRepair."""
-        if len(frames) <= MAX_DETAILED_FRAMES:
-            joined = self._remembered(frames, remarks, path)
-            if joined is not None:
-                return [Raw(joined)]
-        return [Raw(b",".join(map(_write, self._typed(frames, remarks, path))))]
+    def write(self, stack: Stack, remarks: Remarks, path: tuple[str | int, ...]) -> Trace | None:
+        """The frames of a stack become one Raw, which holds them joined by commas; path: to them.
 
-    def _remembered(self, frames: list[Raw], remarks: Remarks, path: Path) -> bytes | None:
-        """The frames joined, None when one of them is not as it usually is. Raises NeedsRepair."""
-        parts: list[bytes] = []  # three a frame: up to its variables, these, what closes it
+        None when they have to be looked at one by one, which leaves them written but not apart. Raises NeedsRepair.
+        """
+        frames = stack.frames
+        assert isinstance(frames, list)
+        if len(frames) <= MAX_DETAILED_FRAMES:
+            trace = Trace(stack, path, [], [])
+            if self._remembered(frames, remarks, trace):
+                trace.join()
+                return trace
+        stack.frames = [Raw(b",".join(map(_write, self._typed(frames, remarks, path))))]
+        return None
+
+    def _remembered(self, frames: list[Raw], remarks: Remarks, trace: Trace) -> bool:
+        """Take the frames apart; False when one of them is not as it usually is. Raises NeedsRepair."""
+        parts, views, path = trace.parts, trace.views, trace.path
         bags: list[bytes] = []
         moved: list[int] = []
         places: list[int] = []
@@ -96,8 +121,9 @@ class Frames:
             if known is None:
                 cut = self._look(data)
                 if cut is None:
-                    return None
+                    return False
                 start, stop, known = cut
+            views.append(known.view)
             if known.has_moved:
                 moved.append(index)
             if not start:
@@ -113,11 +139,11 @@ class Frames:
         if bags and not _SHALLOW.Match(b",".join(bags)):
             large += [(index, bag) for index, bag in zip(places, bags, strict=True) if not _SHALLOW.Match(bag)]
         if large and not _trim(large, parts, remarks, path):
-            return None
+            return False
         if moved and remarks:
             for index in moved:
                 remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
-        return b"".join(parts)[:-1]
+        return True
 
     def _look(self, data: bytes) -> Cut | None:
         """A frame seen for the first time; None when its variables are not where they are guessed to be."""
@@ -137,13 +163,14 @@ class Frames:
             return None
         has_moved = not self._raw and name_file(frame)
         _check(frame)
-        written = _write(frame)[:-1]
+        whole = _write(frame)
+        view, written = _VIEW.decode(whole), whole[:-1]
         if at < 0:
-            known = Known(written, has_moved)
+            known = Known(written, has_moved, view)
             if self._has_room(len(data) + len(written)):
                 self._whole[data] = known
             return 0, 0, known
-        known = Known(written + (VARS if len(written) > 1 else VARS[1:])[:-1], has_moved)
+        known = Known(written + (VARS if len(written) > 1 else VARS[1:])[:-1], has_moved, view)
         if self._has_room(start + 1 + len(data) - stop + len(written)):
             self._remember(data[: start + 1], data[stop:], known)
         return start, stop, known
@@ -162,7 +189,7 @@ class Frames:
         """Whether a frame may be remembered; everything is forgotten when there would be too much."""
         if size > MAX_FRAME_BYTES:
             return False
-        self._room_bytes -= size + 200
+        self._room_bytes -= size + VIEW_BYTES
         if self._room_bytes < 0:
             self._heads.clear()
             self._whole.clear()

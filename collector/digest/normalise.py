@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from collector.digest.about import About, Invalid, NeedsRepair, Normalised
+from collector.digest.about import About, Invalid, NeedsRepair
 from collector.digest.clean import EVENT, EVENT_WRITER, NOTHING, Crumb, Crumbs, DebugMeta, Event, Excs, Problem, Sdk
 from collector.digest.contexts import Contexts
 from collector.digest.enrich import Enrichment
@@ -26,6 +26,7 @@ from collector.digest.fields import (
     normalise_tags,
 )
 from collector.digest.messages import normalise_logentry
+from collector.digest.normalised import Normalised
 from collector.digest.people import infer_address, normalise_user
 from collector.digest.remarks import Remarks
 from collector.digest.repair import Repair, read_lenient
@@ -88,7 +89,7 @@ class Normaliser:
         _defaults(event, about, remarks)
         self._names(event, remarks)
         event.logentry, event.message = normalise_logentry(event.logentry or event.message, remarks), None
-        self._stacks.normalise(event, remarks)
+        traces = self._stacks.normalise(event, remarks)
         _breadcrumbs(event, about, remarks)
         sdk = self._sdk(event, about, remarks)
         normalise_request(event, remarks)
@@ -104,7 +105,7 @@ class Normaliser:
         elif event.spans is not NOTHING or event.measurements is not NOTHING:
             event.spans = event.measurements = event.breakdowns = NOTHING
         _write_remarks(event, remarks)
-        return Normalised(EVENT_WRITER.encode(event), event, remarks)
+        return Normalised(event, remarks, traces)
 
     def _names(self, event: Event, remarks: Remarks) -> None:
         normalise_tags(event, self._known_tags, remarks)

@@ -3,6 +3,7 @@
 import msgspec
 
 from collector.digest.about import Invalid
+from collector.digest.normalised import Normalised
 from collector.errors import ProtocolError
 from collector.filter.filters import Filters
 from collector.filter.settings import FilterSettings
@@ -48,6 +49,12 @@ class Stages:
     def scrub_event(self, payload: bytes) -> bytes:
         """The event without what must not be stored."""
         return self._scrubber.event(payload)
+
+    def scrub_in_parts(self, normalised: Normalised) -> bool | None:
+        """The same before the event is written: whether something changed. None: only scrub_event can do it."""
+        if self._scrubber.idle:
+            return False
+        return normalised.scrub(self._scrubber.fast) if self._scrubber.fast is not None else None
 
     def scrub_item(self, payload: bytes, item: Item) -> bytes:
         """Another item without what must not be stored. Raises Invalid when it should be JSON and is not."""

@@ -3,11 +3,12 @@
 import re
 
 from collector.digest.clean import NOTHING, Event, Exc, Excs, Stack, Thread, Threads
-from collector.digest.frames import Frames
-from collector.digest.remarks import Path, Remarks
+from collector.digest.frames import Frames, Trace
+from collector.digest.remarks import Remarks
 from collector.digest.trim import checked_bag
 
 MECHANISM_BAG = (2048, 5)
+Place = tuple[str | int, ...]
 TYPE_AND_VALUE = re.compile(r"(\w+):(.*)", re.DOTALL)
 
 
@@ -18,8 +19,14 @@ class Stacks:
         self._frames = Frames()
         self._raw_frames = Frames(raw=True)
 
-    def normalise(self, event: Event, remarks: Remarks) -> None:
-        """All stacks of an event, in place. Raises NeedsRepair."""
+    def normalise(self, event: Event, remarks: Remarks) -> list[Trace] | None:
+        """All stacks of an event, in place: each of them apart, None when one is not. Raises NeedsRepair."""
+        self._traces: list[Trace | None] = []
+        self._all(event, remarks)
+        traces = [trace for trace in self._traces if trace is not None]
+        return traces if len(traces) == len(self._traces) else None
+
+    def _all(self, event: Event, remarks: Remarks) -> None:
         exceptions = event.exception
         if exceptions is not None:
             if isinstance(exceptions, list):
@@ -30,7 +37,7 @@ class Stacks:
             else:
                 event.exception = None
         if event.stacktrace is not None:
-            _stack(event.stacktrace, self._frames, remarks, ("stacktrace",))
+            self._stack(event.stacktrace, self._frames, remarks, ("stacktrace",))
         threads = event.threads
         if threads is not None:
             if isinstance(threads, list):
@@ -67,15 +74,17 @@ class Stacks:
                 remarks.moved(("stacktrace",), ("exception", "values", 0, "stacktrace"))
             self._both(exception, remarks, ("exception", "values", index))
 
-    def _both(self, holder: Exc | Thread, remarks: Remarks, path: Path) -> None:
+    def _both(self, holder: Exc | Thread, remarks: Remarks, path: Place) -> None:
         if holder.stacktrace is not None:
-            _stack(holder.stacktrace, self._frames, remarks, (*path, "stacktrace"))
+            self._stack(holder.stacktrace, self._frames, remarks, (*path, "stacktrace"))
         if holder.raw_stacktrace is not None:
-            _stack(holder.raw_stacktrace, self._raw_frames, remarks, (*path, "raw_stacktrace"))
+            self._stack(holder.raw_stacktrace, self._raw_frames, remarks, (*path, "raw_stacktrace"))
 
-
-def _stack(stack: Stack, frames: Frames, remarks: Remarks, path: Path) -> None:
-    stack.frames = frames.written(stack.frames, remarks, (*path, "frames")) if stack.frames else None
+    def _stack(self, stack: Stack, frames: Frames, remarks: Remarks, path: Place) -> None:
+        if stack.frames:
+            self._traces.append(frames.write(stack, remarks, (*path, "frames")))
+        else:
+            stack.frames = None
 
 
 def _split_type(exception: Exc) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from collector.digest.normalised import Normalised
 from collector.digest.project import Stages
 from collector.digest.row import RowView, UserView, user_id
 from collector.group.view import decode
@@ -59,9 +60,9 @@ class Storm:
         """Whether no issue of the project is known to be over its rate."""
         return not self._models
 
-    def glimpse(self, payload: bytes) -> Glimpse:
+    def glimpse(self, normalised: Normalised) -> Glimpse:
         """Grouping of a normalised event that was not scrubbed."""
-        view = decode(payload, RowView)
+        view = normalised.view()
         return Glimpse(view, self._stages.group(view))
 
     def copy(self, seen: Glimpse, event_id: str, received_at: float) -> EventRow | None:

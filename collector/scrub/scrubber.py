@@ -24,7 +24,11 @@ NOTED_KINDS = EVENT_KINDS | {"span"}  # items that carry `_meta`
 
 
 class Scrubber:
-    """Scrubs items of one project. Raises ValueError at construction, naming the setting and the reason."""
+    """Scrubs items of one project. Raises ValueError at construction, naming the setting and the reason.
+
+    fast: the fast form for events, which takes their leaves, too; None where rules need the whole event, or nothing is
+    scrubbed (idle).
+    """
 
     def __init__(self, settings: ScrubSettings) -> None:
         self._advanced = advanced_program(settings)
@@ -33,9 +37,9 @@ class Scrubber:
         self._scrub_attachments = settings.attachments
         self._graphql = settings.scrub_data and settings.scrub_defaults
         self._roots: dict[str, list[Place]] = {}
-        self._fast: FastScrub | None = None
+        self.fast: FastScrub | None = None
         if self._default and not self._advanced and can_scan(settings):
-            self._fast = FastScrub(settings, self._places("event")[0], self._free)
+            self.fast = FastScrub(settings, self._places("event")[0], self._free)
         self.idle = not self._advanced and not self._default
 
     def event(self, payload: bytes) -> bytes:
@@ -46,10 +50,10 @@ class Scrubber:
         """
         if self.idle:
             return payload
-        if self._fast is None:
+        if self.fast is None:
             return self.walked(payload, "event")
         try:
-            return self._fast.event(payload)
+            return self.fast.event(payload)
         except Fallback:
             return self.walked(payload, "event")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.digest.about import NeedsRepair
+from collector.digest.clean import Stack
 from collector.digest.frames import MAX_REMEMBERED_BYTES, Frames
 from collector.digest.remarks import Remarks
+from collector.group.view import FrameView
 
 PATH = ("stacktrace", "frames")
 PLENTY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -40,7 +42,21 @@ def frames(draw: st.DrawFn) -> str:
 def both(text: str, warm: Frames) -> tuple[Any, Any]:
     """What the remembering and the plain way make of frames, with their remarks; "repair" when they cannot."""
     plain = Frames(warm._raw)
-    return outcome(text, warm.written), outcome(text, lambda *given: list(map(write, plain._typed(*given))))
+    return outcome(text, written_by(warm)), outcome(text, lambda *given: list(map(write, plain._typed(*given))))
+
+
+def written_by(frames: Frames) -> Any:
+    """The usual way, as a function of frames; what grouping sees of each has to be what stands in its JSON."""
+
+    def way(raws: list[msgspec.Raw], remarks: Remarks, path: Any) -> list[msgspec.Raw]:
+        stack = Stack(raws)
+        trace = frames.write(stack, remarks, path)
+        assert isinstance(stack.frames, list)
+        text = b"[" + b",".join(map(bytes, stack.frames)) + b"]"
+        assert trace is None or trace.views == msgspec.json.decode(text, type=list[FrameView])
+        return stack.frames
+
+    return way
 
 
 def write(frame: Any) -> msgspec.Raw:
@@ -66,7 +82,7 @@ def test_remembered_frames_are_what_the_typed_form_makes_of_them(texts: list[str
     for warm in (WARM, RAW_WARM):
         fast, plain = both(text, warm)
         assert fast == plain
-        assert outcome(text, warm.written) == plain
+        assert outcome(text, written_by(warm)) == plain
 
 
 def test_where_variables_stand_is_part_of_what_is_remembered() -> None:
@@ -77,7 +93,7 @@ def test_where_variables_stand_is_part_of_what_is_remembered() -> None:
         + '","abs_path":"/f","data":{"orig_in_app":1,"vars":{},"orig_lineno":2},"lineno":1}]'
     )
     outer = '[{"filename":"' + "f" * 90 + '","abs_path":"/f","data":{"orig_in_app":1},"vars":{},"lineno":1}]'
-    assert outcome(outer, warm.written) == outcome(outer, Frames().written)
+    assert outcome(outer, written_by(warm)) == outcome(outer, written_by(Frames()))
     fast, plain = both(inner, warm)
     assert fast == plain
 
@@ -86,6 +102,6 @@ def test_what_is_remembered_is_bounded() -> None:
     warm = Frames()
     for number in range(3000):
         lines = json.dumps([f"{number:06}" * 53] * 5)
-        outcome(f'[{{"filename":"{number:06}{"x" * 90}","pre_context":{lines},"vars":{{}}}}]', warm.written)
+        outcome(f'[{{"filename":"{number:06}{"x" * 90}","pre_context":{lines},"vars":{{}}}}]', written_by(warm))
     kept = sum(len(head.text) for heads in warm._heads.values() for head in heads)
     assert 0 < kept < MAX_REMEMBERED_BYTES

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.digest.about import About, Invalid, Normalised
+from collector.digest.about import About, Invalid
 from collector.digest.digester import Digester
 from collector.digest.enrich import Enrichment
 from collector.digest.normalise import Normaliser
+from collector.digest.normalised import Normalised
 from collector.digest.settings import DigestSettings
 from collector.model.event import Digested
 from collector.model.received import Position, Received
