@@ -51,6 +51,7 @@ PUBLISH_EVERY_SECONDS = 0.5
 HURRY_EVERY_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 LOCK_PATIENCE_SECONDS = 60.0
+COPY_PATIENCE_SECONDS = 5.0  # a snapshot that is being copied at the end
 RECENT_ISSUES = 20
 MAX_API_ANSWER_BYTES = Size("8 MiB")  # an event that is looked up comes along whole
 
@@ -105,6 +106,7 @@ class Work:
         self.folder = Path(config.data.dir)
         self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.wake = threading.Event()
+        self.is_replaced = False  # another worker follows at once: what waits in the spool is for it
         self.digested = threading.Event()  # set when nothing more will be committed: what is ready then still goes out
         self.supervisor = Supervisor(clock, on_fatal=lambda name: self.leave())
         self.document: dict[str, Any] = {}
@@ -167,7 +169,8 @@ class Work:
         while True:
             beat()
             frame = self.link.receive()
-            if frame is None or frame[0] == "stop":
+            if frame is None or frame[0] in ("stop", "replace"):
+                self.is_replaced = frame is not None and frame[0] == "replace"
                 self.leave()
                 return
             kind, call, body = frame
@@ -237,6 +240,7 @@ class Shift:
             self._closing.close()
             raise
         self._waiting: list[Digested] = []
+        self._copying: list[threading.Thread] = []
         self._cared_at = self._published_at = work.clock.monotonic()
         self._released: Any = None
         self._wanted = False
@@ -280,8 +284,11 @@ class Shift:
             if not busy and not self.stop.is_set():
                 self.work.link.send("idle", list(self.reader.position))
                 self.work.wake.wait(1.0)
-        while self._guarded(self.batch):  # what was acknowledged before the stop, as long as it lasts
+        while not self.work.is_replaced and self._guarded(self.batch):  # what was acknowledged before the stop
             self.beat()
+        self._guarded(self.do_jobs)  # nothing that was asked stays without an answer
+        for copying in self._copying:
+            copying.join(COPY_PATIENCE_SECONDS)
         self.publish()
 
     def _guarded(self, step: Callable[[], bool]) -> bool:
@@ -366,7 +373,9 @@ class Shift:
     def answer(self, kind: str, call: int, body: Any) -> None:
         """One question of the front."""
         if kind == "snapshot":  # copying takes as long as the file is large: beside the batches, not between them
-            threading.Thread(target=self._answer_now, args=(_snapshot, call, body), name="snapshot").start()
+            copying = threading.Thread(target=self._answer_now, args=(_snapshot, call, body), name="snapshot")
+            self._copying = [*(thread for thread in self._copying if thread.is_alive()), copying]
+            copying.start()
         elif kind == "release":  # the spool is short of room: its digested files need not wait for the next checkpoint
             self._wanted = True
         elif kind == "status":
@@ -481,8 +490,9 @@ def main() -> None:
     set_up_logs("info")
     os.nice(10)  # the user's app and the acks go first (measured: p99 of acks back to that without a worker)
     sock = socket.socket(fileno=int(sys.argv[1]))
-    # Ctrl-C reaches the whole terminal group: the front decides what it means.
+    # Ctrl-C, and a terminal that closes, reach the whole group: the front decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sock.shutdown(socket.SHUT_RD))
     work_on(sock)
     wake_collector()
