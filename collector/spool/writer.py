@@ -30,6 +30,7 @@ RECORD_OVERHEAD_BYTES = 512  # frame header and head: measured 150-300 bytes
 log = structlog.get_logger("spool")
 
 Job = Callable[[], None]
+Told = Callable[[Position | CollectorError], None]
 
 
 class Lanes(Protocol):
@@ -107,9 +108,11 @@ class SpoolWriter:
         self._lanes = lanes or ThreadLanes()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: list[Submission] = []
-        self._waiters: list[asyncio.Future[Position]] = []
+        self._waiters: list[Told] = []
         self._queued_bytes = 0  # in the queue and in the batch that is being written
+        self._room_bytes = 0  # up to which queued bytes nothing is refused, as the last commit left the disk
         self._is_busy = False
+        self._emptied: asyncio.Future[None] | None = None  # close() waits for it
         self._is_closed = False
         self._look_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
@@ -137,21 +140,37 @@ class SpoolWriter:
         """
         assert self._loop is not None, "start() comes first"
         future: asyncio.Future[Position] = self._loop.create_future()
-        size_bytes = len(body) + RECORD_OVERHEAD_BYTES
-        if refusal := self._refusal(size_bytes):
+        try:
+            self.tell(received, body, partial(_settle, future))
+        except (Busy, Unavailable) as refusal:
             future.set_exception(refusal)
-            return future
+        return future
+
+    def tell(self, received: Received, body: bytes, told: Told) -> None:
+        """Like add() without the price of a future. Raises what the record is refused with at once; otherwise `told`
+        is called once on the loop, after this call, with the position or with what went wrong."""
+        assert self._loop is not None, "start() comes first"
+        size_bytes = len(body) + RECORD_OVERHEAD_BYTES
+        if self._queued_bytes + size_bytes > self._room_bytes and (refusal := self._refusal(size_bytes)):
+            raise refusal
         head = encode_head(received)
         if len(head) > MAX_HEAD_BYTES:
-            future.set_exception(Unavailable(f"the head of a record takes at most {MAX_HEAD_BYTES} bytes"))
-            return future
+            raise Unavailable(f"the head of a record takes at most {MAX_HEAD_BYTES} bytes")
         self._queue.append(Submission(head, body, received.quantity))
-        self._waiters.append(future)
+        self._waiters.append(told)
         self._queued_bytes += size_bytes
         if not self._is_busy:
             self._is_busy = True
             self._loop.call_soon(self._kick)  # not now: all that this turn of the loop reads shares the commit
-        return future
+
+    def _measure(self) -> None:
+        """Answer once a commit what _refusal() would say to each record until the next one."""
+        journal, settings = self._journal, self._settings
+        if self._is_closed:
+            self._room_bytes = 0
+            return
+        free = journal.space.free_bytes - journal.floor_bytes
+        self._room_bytes = min(settings.max_spool_bytes - journal.used_bytes, settings.max_queued_bytes, free)
 
     def _refusal(self, size_bytes: int) -> CollectorError | None:
         journal, settings = self._journal, self._settings
@@ -178,7 +197,7 @@ class SpoolWriter:
         self._queue, self._waiters = [], []
         self._lanes.commit(partial(self._commit, batch, waiters, taken_bytes))
 
-    def _commit(self, batch: list[Submission], waiters: "list[asyncio.Future[Position]]", taken_bytes: int) -> None:
+    def _commit(self, batch: list[Submission], waiters: list[Told], taken_bytes: int) -> None:
         """On the lane."""
         done: list[Position] = []
         why = "the spool failed"
@@ -190,20 +209,22 @@ class SpoolWriter:
         if self._journal.wants_spare():
             self._lanes.background(self._journal.prepare)
 
-    def _finish(
-        self, waiters: "list[asyncio.Future[Position]]", done: list[Position], why: str, taken_bytes: int
-    ) -> None:
+    def _finish(self, waiters: list[Told], done: list[Position], why: str, taken_bytes: int) -> None:
         self._queued_bytes -= taken_bytes
+        self._measure()
         if self._queue:
             self._kick()
         else:
             self._is_busy = False
-        for future, position in zip(waiters, done, strict=False):
-            if not future.done():
-                future.set_result(position)
-        for future in waiters[len(done) :]:
-            if not future.done():
-                future.set_exception(Unavailable(why))
+            if self._emptied is not None:
+                self._emptied.set_result(None)
+        results: list[Position | CollectorError] = [*done]
+        results += [Unavailable(why) for _ in range(len(waiters) - len(done))]
+        for told, result in zip(waiters, results, strict=True):
+            try:
+                told(result)
+            except Exception:  # door: loop. One waiter's bug must not leave the others without an answer
+                log.exception("a waiter of the spool failed")
         if why:
             self._watch_trouble()
 
@@ -211,6 +232,7 @@ class SpoolWriter:
         """Other settings from the next record on. What is acknowledged already stays so, also above a lower limit."""
         self._settings = settings
         self._journal.take(settings)
+        self._measure()
 
     # -- trouble
 
@@ -306,11 +328,13 @@ class SpoolWriter:
     async def close(self) -> None:
         """Write what waits, then close every file. Records added from now on fail with Unavailable."""
         self._is_closed = True
+        self._measure()
         if self._retry:
             self._retry.cancel()
         if self._loop is not None:
-            if self._waiters:
-                await asyncio.wait(list(self._waiters))
+            if self._is_busy:
+                self._emptied = self._loop.create_future()
+                await self._emptied
             await self._on_lane(self._journal.close)
         self._lanes.close()
         self._journal.leave()
@@ -342,3 +366,12 @@ class SpoolWriter:
 
         self._lanes.commit(job)
         return future
+
+
+def _settle(future: "asyncio.Future[Position]", result: Position | CollectorError) -> None:
+    if future.done():
+        return
+    if isinstance(result, CollectorError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
