@@ -20,8 +20,7 @@ from collector.store.buckets import IssueRate, StoredProject
 from collector.store.care import Finding, of_folder_at_rest, verify
 from collector.store.quarantine import Quarantine
 from collector.store.salvage import set_aside
-from collector.store.segment import wal_of
-from collector.store.snapshots import Snapshot
+from collector.store.snapshots import Snapshot, wal_of
 from collector.store.state import OnApply
 from collector.store.store import Store
 from collector.work import Work

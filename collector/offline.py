@@ -12,10 +12,6 @@ from collector.config import Config
 from collector.errors import Unavailable
 from collector.machine.disk import RealDisk
 from collector.query.adhoc import Sources, of_snapshot
-from collector.spool.reader import SpoolReader
-from collector.status import Facts, compose
-from collector.store.care import of_folder_at_rest
-from collector.store.glance import glance
 from collector.store.snapshots import Snapshot
 
 PATIENCE_SECONDS = 15.0
@@ -26,6 +22,10 @@ AskSnapshot = Callable[[str], Any]
 
 def offline_status(config: Config, why: str) -> dict[str, Any]:
     """The status document from the files alone: never ready."""
+    from collector.spool.reader import SpoolReader
+    from collector.status import Facts, compose
+    from collector.store.glance import glance
+
     data = Path(config.data.dir)
     position, beat = glance(data)
     records = quantity = size = 0
@@ -81,7 +81,7 @@ def snapshot_of(config: Config, ask_snapshot: AskSnapshot) -> Iterator[tuple[Sna
     # Beside the data where we may write: a copy then is as private as the original. A read-only folder: the system's.
     beside = data / "tmp" if os.access(data / "tmp", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="query-", dir=beside) as copies:
-        yield _snapshot(ask_snapshot, copies) or of_folder_at_rest(data, Path(copies)), Path(copies)
+        yield _snapshot(ask_snapshot, copies) or _at_rest(data, Path(copies)), Path(copies)
 
 
 @contextlib.contextmanager
@@ -92,6 +92,12 @@ def query_sources(config: Config, ask_snapshot: AskSnapshot) -> Iterator[Sources
         return
     with snapshot_of(config, ask_snapshot) as (snapshot, _):
         yield of_snapshot(snapshot)
+
+
+def _at_rest(data: Path, copies: Path) -> Snapshot:
+    from collector.store.care import of_folder_at_rest  # brings DuckDB along, which a running collector makes needless
+
+    return of_folder_at_rest(data, copies)
 
 
 def _snapshot(ask_snapshot: AskSnapshot, copies: str) -> Snapshot | None:

@@ -21,8 +21,7 @@ from collector.store.attachments import Attachments, path_of
 from collector.store.engine import connect, quoted
 from collector.store.payload import PayloadCodec, read_dictionaries
 from collector.store.schema import NOT_KEPT
-from collector.store.segment import wal_of
-from collector.store.snapshots import Snapshot, copy, copy_database
+from collector.store.snapshots import Snapshot, copy, copy_database, wal_of
 
 MEMORY_BYTES = 128 << 20
 PAYLOAD_PAGE_ROWS = 200

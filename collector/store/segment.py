@@ -18,6 +18,7 @@ from collector.model.received import Position
 from collector.store.engine import DURABLE, quoted, translate
 from collector.store.payload import Dictionary, PayloadCodec, read_dictionaries
 from collector.store.schema import CASTS, EVENT_COLUMNS, ITEM_COLUMNS, SEGMENT_DDL, SEGMENT_FORMAT
+from collector.store.snapshots import wal_of
 
 # A checkpoint writes the last row group anew, payloads too: this bounds what it writes, how long it takes (67 to 37 ms
 # for 500 real events) and what it leaves empty (17 to 4 % of a file). Queries over 600,000 rows take 0 to 8 % longer.
@@ -295,8 +296,3 @@ class Segment:
             with suppress(OSError):
                 total += path.stat().st_size
         return total
-
-
-def wal_of(path: Path) -> Path:
-    """The write-ahead log that DuckDB keeps beside a file."""
-    return path.with_name(path.name + ".wal")

@@ -29,8 +29,9 @@ from collector.store.payload import Dictionary
 from collector.store.probe import probe
 from collector.store.quarantine import Quarantine
 from collector.store.rewrite import IssueCounts
-from collector.store.segment import Progress, Segment, wal_of
+from collector.store.segment import Progress, Segment
 from collector.store.settings import StoreSettings
+from collector.store.snapshots import wal_of
 from collector.store.state import State, mark_recount, remove_kept
 
 log = structlog.get_logger("store")

@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collector.errors import Unavailable
-from collector.store.segment import wal_of
 
 COPY_SECONDS = 60.0
+
+
+def wal_of(path: Path) -> Path:
+    """The write-ahead log that DuckDB keeps beside a file."""
+    return path.with_name(path.name + ".wal")
 
 
 class Snapshot(NamedTuple):
