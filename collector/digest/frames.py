@@ -23,7 +23,7 @@ MAX_FRAMES, OLDEST_FRAMES = 250, 50
 MAX_DETAILED_FRAMES = 50  # beyond, variables and source lines are kept in this many frames only
 VARS_BAG = (2048, 5)
 MAX_REMEMBERED_BYTES = 8 * 2**20
-VIEW_BYTES = 700  # of a remembered frame beside its bytes: what grouping sees of it, mostly
+VIEW_BYTES = 1000  # of a remembered frame beside its bytes: what grouping sees of it, mostly
 MAX_FRAME_BYTES = 4096
 URL = re.compile(r"https?://", re.IGNORECASE)
 EMPTY_DATA = FrameData()
@@ -37,6 +37,7 @@ SMALL_BYTES = (VARS_BAG[0] - 2) // 3  # even if all of it was brackets, it fits
 
 _FRAME = msgspec.json.Decoder(Frame)
 _VIEW = msgspec.json.Decoder(FrameView)
+_VIEWS = msgspec.json.Decoder(list[FrameView])
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LINES = msgspec.json.Decoder(list[str | None] | None)
 _SHALLOW = shallow_objects(VARS_BAG[1])
@@ -44,10 +45,12 @@ _write = msgspec.json.Encoder().encode
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A frame that was looked at. written: its bytes up to the variables, or up to the closing bracket."""
+    """A frame that was looked at. written: its bytes up to the variables, or up to the closing bracket; bare: the
+    latter without source lines. has_moved: the file name became the path. view: what grouping sees of it."""
 
     written: bytes
-    has_moved: bool  # the file name became the path
+    bare: bytes
+    has_moved: bool
     view: FrameView
 
 
@@ -84,25 +87,33 @@ class Frames:
         self._whole: dict[bytes, Known] = {}  # frames without variables
         self._room_bytes = MAX_REMEMBERED_BYTES
 
-    def write(self, stack: Stack, remarks: Remarks, path: tuple[str | int, ...]) -> Trace | None:
-        """The frames of a stack become one Raw, which holds them joined by commas; path: to them.
-
-        None when they have to be looked at one by one, which leaves them written but not apart. Raises NeedsRepair.
-        """
+    def write(self, stack: Stack, remarks: Remarks, path: tuple[str | int, ...]) -> Trace:
+        """The frames of a stack become one Raw that holds them joined by commas; path: to them. Raises NeedsRepair."""
         frames = stack.frames
         assert isinstance(frames, list)
-        if len(frames) <= MAX_DETAILED_FRAMES:
-            trace = Trace(stack, path, [], [])
-            if self._remembered(frames, remarks, trace):
-                trace.join()
-                return trace
-        stack.frames = [Raw(b",".join(map(_write, self._typed(frames, remarks, path))))]
-        return None
+        trace = Trace(stack, path, [], [])
+        if len(frames) > MAX_FRAMES or not self._remembered(frames, remarks, trace):
+            self._one_by_one(frames, remarks, trace)
+        trace.join()
+        return trace
+
+    def _one_by_one(self, frames: list[Raw], remarks: Remarks, trace: Trace) -> None:
+        """Any frames at all. Raises NeedsRepair."""
+        wholes = []
+        trace.parts = []
+        for frame in self._typed(frames, remarks, trace.path):
+            variables, frame.vars = frame.vars, NOTHING
+            whole = _write(frame)
+            wholes.append(whole)
+            start = whole[:-1] if variables is NOTHING else _up_to_variables(whole)
+            trace.parts += (start, bytes(variables), CLOSING)
+        trace.views = _VIEWS.decode(b"[" + b",".join(wholes) + b"]")
 
     def _remembered(self, frames: list[Raw], remarks: Remarks, trace: Trace) -> bool:
         """Take the frames apart; False when one of them is not as it usually is. Raises NeedsRepair."""
         parts, views, path = trace.parts, trace.views, trace.path
         bags: list[bytes] = []
+        bare: list[bytes] = []
         moved: list[int] = []
         places: list[int] = []
         large: list[tuple[int, bytes]] = []
@@ -124,6 +135,7 @@ class Frames:
                     return False
                 start, stop, known = cut
             views.append(known.view)
+            bare.append(known.bare)
             if known.has_moved:
                 moved.append(index)
             if not start:
@@ -138,6 +150,12 @@ class Frames:
                 large.append((index, variables))
         if bags and not _SHALLOW.Match(b",".join(bags)):
             large += [(index, bag) for index, bag in zip(places, bags, strict=True) if not _SHALLOW.Match(bag)]
+        if len(frames) > MAX_DETAILED_FRAMES:
+            for index in less_telling([view.in_app for view in views]):
+                parts[3 * index : 3 * index + 2] = bare[index], b""
+                if any(place == index and not _SHALLOW.Match(bag) for place, bag in large):
+                    return False  # variables that go may be more than one value, too
+            large = [one for one in large if parts[3 * one[0] + 1]]
         if large and not _trim(large, parts, remarks, path):
             return False
         if moved and remarks:
@@ -164,14 +182,14 @@ class Frames:
         has_moved = not self._raw and name_file(frame)
         _check(frame)
         whole = _write(frame)
-        view, written = _VIEW.decode(whole), whole[:-1]
+        view, written = _VIEW.decode(whole), whole[:-1] if at < 0 else _up_to_variables(whole)
+        frame.pre_context = frame.post_context = NOTHING
+        known = Known(written, _write(frame)[:-1], has_moved, view)
         if at < 0:
-            known = Known(written, has_moved, view)
-            if self._has_room(len(data) + len(written)):
+            if self._has_room(len(data) + len(whole)):
                 self._whole[data] = known
             return 0, 0, known
-        known = Known(written + (VARS if len(written) > 1 else VARS[1:])[:-1], has_moved, view)
-        if self._has_room(start + 1 + len(data) - stop + len(written)):
+        if self._has_room(start + 1 + len(data) - stop + len(whole)):
             self._remember(data[: start + 1], data[stop:], known)
         return start, stop, known
 
@@ -206,13 +224,19 @@ class Frames:
         except msgspec.MsgspecError:
             raise NeedsRepair from None
         if len(typed) > MAX_DETAILED_FRAMES:
-            _thin_out(typed)
+            for index in less_telling([frame.in_app for frame in typed]):
+                typed[index].vars = typed[index].pre_context = typed[index].post_context = NOTHING
         for index, frame in enumerate(typed):
             if not self._raw and name_file(frame):
                 remarks.moved((*path, index, "filename"), (*path, index, "abs_path"))
             _check(frame)
             frame.vars = checked_bag(frame.vars, VARS_BAG, remarks, (*path, index, "vars"))
         return typed
+
+
+def _up_to_variables(whole: bytes) -> bytes:
+    """The beginning of a frame that is written without variables, for them to follow."""
+    return whole[:-1] + (VARS if len(whole) > 2 else VARS[1:])[:-1]
 
 
 def _trim(large: list[tuple[int, bytes]], parts: list[bytes], remarks: Remarks, path: Path) -> bool:
@@ -263,16 +287,14 @@ def path_of(location: str) -> str:
         return location
 
 
-def _thin_out(frames: list[Frame]) -> None:
-    """Keep variables and source lines where they tell most: in-app frames first, then both ends of the stack."""
-    inner = [index for index, frame in enumerate(frames) if frame.in_app]
-    outer = [index for index, frame in enumerate(frames) if not frame.in_app]
+def less_telling(in_app: list[bool | None]) -> list[int]:
+    """The frames that keep neither variables nor source lines: not the in-app ones and both ends of the stack."""
+    inner = [index for index, own in enumerate(in_app) if own]
+    outer = [index for index, own in enumerate(in_app) if not own]
     half = max(0, MAX_DETAILED_FRAMES - len(inner)) // 2
     drop = outer[half : len(outer) - half]
-    missing = max(0, len(frames) - MAX_DETAILED_FRAMES - len(drop))
+    missing = max(0, len(in_app) - MAX_DETAILED_FRAMES - len(drop))
     if missing:
         half = max(0, len(inner) - missing) // 2
         drop = drop + inner[half : len(inner) - half]
-    for index in drop:
-        frame = frames[index]
-        frame.vars = frame.pre_context = frame.post_context = NOTHING
+    return drop

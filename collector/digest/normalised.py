@@ -1,8 +1,8 @@
 """A normalised event in parts: scrubbed leaf by leaf before it is written, seen by grouping without its frames.
 
 Writing an event only to find its leaves again, and decoding frames that were seen before, took a quarter of the digest.
-Whatever is not as usual (frames that had to be looked at one by one, spans, invalid values, rules of the project) goes
-by way of the written event, to the same result.
+Whatever is not as usual (spans, invalid values, a GraphQL request, rules of the project) goes by way of the written
+event, to the same result.
 """
 
 from typing import Any
@@ -20,18 +20,17 @@ from collector.scrub.skeleton import IN_REQUEST, OF_FRAME, OF_REQUEST, Leaf, Lea
 from collector.scrub.spans import Fallback
 
 _VIEW = msgspec.json.Decoder(RowView)
-_FIELDS = frozenset(Event.__struct_fields__)
 _EXCEPTIONS = ("exception", "values")
 
 Run = tuple[int, list[Any], tuple[str, ...]]  # first number, who holds the leaves, the names they have there
 
 
 class Normalised:
-    """A normalised event: its typed form, what was remarked, its stacks apart (None when one of them is not)."""
+    """A normalised event: its typed form, what was remarked, its stacks apart."""
 
     __slots__ = ("_payload", "event", "remarks", "traces")
 
-    def __init__(self, event: Event, remarks: Remarks, traces: list[Trace] | None) -> None:
+    def __init__(self, event: Event, remarks: Remarks, traces: list[Trace]) -> None:
         self.event = event
         self.remarks = remarks
         self.traces = traces
@@ -47,10 +46,9 @@ class Normalised:
     def view(self) -> RowView:
         """What grouping and the columns see of the event as it is now."""
         event, traces = self.event, self.traces
-        if traces is None:
-            return decode(self.payload, RowView)
         unread = event.breadcrumbs, event.extra, event.modules
         event.breadcrumbs, event.extra, event.modules = None, NOTHING, NOTHING
+        frames = [trace.stack.frames for trace in traces]
         for trace in traces:
             trace.stack.frames = None
         try:
@@ -58,8 +56,8 @@ class Normalised:
         except msgspec.ValidationError:
             view = None
         event.breadcrumbs, event.extra, event.modules = unread
-        for trace in traces:
-            trace.join()
+        for trace, written in zip(traces, frames, strict=True):
+            trace.stack.frames = written
         if view is None:
             return decode(self.payload, RowView)
         for trace in traces:
@@ -69,7 +67,7 @@ class Normalised:
     def scrub(self, rules: FastScrub) -> bool | None:
         """Scrub in place: whether something changed. None: only the written event can be scrubbed."""
         event = self.event
-        if self.traces is None or event.spans is not NOTHING or b'"val"' in bytes(event.meta):
+        if event.spans is not NOTHING or b'"val"' in bytes(event.meta):
             return None
         if event.errors and any(problem is not None and problem.value is not None for problem in event.errors):
             return None
@@ -81,8 +79,9 @@ class Normalised:
             changes = rules.leaves(parted.leaves, bytes(event.meta))
         except (Fallback, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        for number, fresh in changes.leaves.items():
-            parted.put(number, fresh)
+        touched = {id(trace): trace for each in changes.leaves.items() if (trace := parted.put(*each)) is not None}
+        for trace in touched.values():
+            trace.join()
         if changes.meta is not None:
             event.meta = Raw(changes.meta)
         return bool(changes.leaves) or changes.meta is not None
@@ -107,15 +106,16 @@ class _Parted:
         for trace in traces:
             self.frames.append((leaves.add(trace.path, OF_FRAME, trace.parts[1::3]), trace))
 
-    def put(self, number: int, fresh: bytes) -> None:
-        """Another leaf in place of one."""
+    def put(self, number: int, fresh: bytes) -> Trace | None:
+        """Another leaf in place of one; the stack that has to be joined anew for it."""
         if self.frames and number >= self.frames[0][0]:
             first, trace = next(run for run in reversed(self.frames) if run[0] <= number)
             trace.parts[3 * (number - first) + 1] = fresh
-            return
+            return trace
         first, holders, names = next(run for run in reversed(self.runs) if run[0] <= number)
         index, field = divmod(number - first, len(names))
         setattr(holders[index], names[field], Raw(fresh))
+        return None
 
 
 def _written(holder: Any, names: tuple[str, ...]) -> list[Leaf]:

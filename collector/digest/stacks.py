@@ -19,14 +19,9 @@ class Stacks:
         self._frames = Frames()
         self._raw_frames = Frames(raw=True)
 
-    def normalise(self, event: Event, remarks: Remarks) -> list[Trace] | None:
-        """All stacks of an event, in place: each of them apart, None when one is not. Raises NeedsRepair."""
-        self._traces: list[Trace | None] = []
-        self._all(event, remarks)
-        traces = [trace for trace in self._traces if trace is not None]
-        return traces if len(traces) == len(self._traces) else None
-
-    def _all(self, event: Event, remarks: Remarks) -> None:
+    def normalise(self, event: Event, remarks: Remarks) -> list[Trace]:
+        """All stacks of an event, in place; the same apart. Raises NeedsRepair."""
+        self._traces: list[Trace] = []
         exceptions = event.exception
         if exceptions is not None:
             if isinstance(exceptions, list):
@@ -48,6 +43,7 @@ class Stacks:
             for index, thread in enumerate(threads.values or ()):
                 if thread is not None:
                     self._both(thread, remarks, ("threads", "values", index))
+        return self._traces
 
     def _exceptions(self, event: Event, values: list[Exc | None], remarks: Remarks) -> None:
         for index, exception in enumerate(values):
