@@ -114,6 +114,7 @@ class Front:
         self.address = config.listen.address
         self.worker_is_idle = False
         self.spool = SpoolWriter(disk, self.folder / "spool", config.spool, clock, new_epoch)
+        self.spool.on_durable = self._wake
         self.worker = Worker(config.to_bytes(), self.on_frame, clock, start_thread)
         self.admission = Admission(
             config.admit,
@@ -127,7 +128,8 @@ class Front:
             settings=config.ingest,
             limits=config.limits,
             clock=clock,
-            spool_add=self.spool_add,
+            spool_add=self.spool.add,
+            spool_tell=self.spool.tell,
             refused=self.refusals.add,
             admission=self.admission,
             pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
@@ -143,15 +145,9 @@ class Front:
         self._silent_ticks = 0
         self._spooled_refusals: deque[tuple[Position, dict[str, int]]] = deque()
 
-    def spool_add(self, received: Received, body: bytes) -> "asyncio.Future[Position]":
-        """Into the spool; a worker that waits hears of it once it is durable."""
-        future = self.spool.add(received, body)
-        if self.worker_is_idle:
-            future.add_done_callback(self._wake)
-        return future
-
-    def _wake(self, future: "asyncio.Future[Position] | None" = None) -> None:
-        """One frame ends the worker's wait; it then reads until there is nothing and says that it is idle again."""
+    def _wake(self) -> None:
+        """A worker that waits hears of what is durable. One frame ends its wait; it then reads until there is nothing
+        and says that it is idle again."""
         if self.worker_is_idle:
             self.worker_is_idle = False
             self.worker.link.notify("wake")
@@ -227,7 +223,7 @@ class Front:
         quantity = sum(outcome.items for outcome in outcomes)
         received = Received(door="ledger", project_id=0, received_at=self.clock.now(), quantity=quantity)
         try:
-            position = await self.spool_add(received, msgspec.msgpack.encode(outcomes))
+            position = await self.spool.add(received, msgspec.msgpack.encode(outcomes))
             self._spooled_refusals.append((position, keys))
         except (Busy, Unavailable):  # disk trouble: keep them in memory until it is over
             for outcome in outcomes:

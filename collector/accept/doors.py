@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from collector.accept.pressure import MemoryPressure
 from collector.accept.settings import IngestSettings
 from collector.admit.admission import Admission
+from collector.errors import CollectorError
 from collector.machine.clock import Clock
 from collector.machine.ids import new_event_id
 from collector.model.outcome import Outcome
@@ -16,12 +17,14 @@ from collector.protocol.auth import owns_key
 from collector.protocol.limits import LimitSettings
 
 SpoolAdd = Callable[[Received, bytes], Awaitable[Position]]
+SpoolTell = Callable[[Received, bytes, Callable[[Position | CollectorError], None]], None]
 
 
 @dataclass
 class Doors:
     """spool_add: resolves when durable, raises Busy or Unavailable (at once or when awaited). refused: one outcome of
-    an authenticated client. admission, pressure: None is no limit. answers: HTTP status -> count, for the metrics."""
+    an authenticated client. admission, pressure: None is no limit. answers: HTTP status -> count, for the metrics.
+    spool_tell: spool_add for those who would rather be called, if there is such a way; it raises or calls, once."""
 
     projects: Sequence[ProjectSettings]
     settings: IngestSettings
@@ -31,6 +34,7 @@ class Doors:
     refused: Callable[[Outcome], None]
     admission: Admission | None = None
     pressure: MemoryPressure | None = None
+    spool_tell: SpoolTell | None = None
     new_event_id: Callable[[], str] = new_event_id
     answers: "Counter[int]" = field(default_factory=Counter)
 

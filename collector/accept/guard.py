@@ -1,7 +1,8 @@
 """Guarded: uvicorn's httptools protocol with what it lacks: deadlines, a header cap, connection caps, a bounded drain.
 
-Requests for which the app says `is_own(path)` run at once, without a task, and are answered in one write (measured: a
-task, its turn of the loop and the second write are a third of what uvicorn takes for a request).
+Requests that the app takes by `direct(url, headers, peer)` never become ASGI: their body is gathered here and handed
+over whole (measured: scope, cycle and coroutines are half of what a request costs). Others for which it says
+`is_own(path)` run at once, without a task, and are answered in one write.
 
 One timer a connection. It looks at the deadline of the current phase when it fires and sleeps on when that moved, so a
 request costs a few attribute writes and no timer of its own. Phases: idle (keep-alive), head, body (its time grows with
@@ -13,24 +14,41 @@ headers; a client that closes right after its last byte must not lose its envelo
 import asyncio
 import resource
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from collector.accept.eager import Eager
 from collector.accept.settings import IngestSettings
 
 EXCHANGE = "collector.exchange"
 _IDLE, _HEAD, _BODY, _ANSWER = range(4)
 MAX_PAUSE_SECONDS = 2.0
+RawHeaders = Sequence[tuple[bytes, bytes]]  # names in lower case
 SPARE_FILES = 256  # file descriptors kept for spool, stores and outgoing connections
 
 
+class Taken(Protocol):
+    """A request that the app took by its head."""
+
+    def drop(self) -> None:
+        """Its body will never be whole."""
+        ...
+
+    def finish(self, body: bytes, reply: "DirectCycle") -> None:
+        """Here is its body. `reply.answer` is to be called once, now or later. Never raises."""
+        ...
+
+
+Take = Callable[[bytes, RawHeaders, str], Taken | None]
+
+
 class Guarded(HttpToolsProtocol):
-    """`settings`, `addresses` and `is_own` are those of the subclass that `guarded` makes."""
+    """`settings`, `addresses`, `is_own` and `direct` are those of the subclass that `guarded` makes."""
 
     settings: ClassVar[IngestSettings] = IngestSettings()
     addresses: ClassVar["Counter[str]"] = Counter()
@@ -39,6 +57,11 @@ class Guarded(HttpToolsProtocol):
     def is_own(path: str) -> bool:
         """Whether requests of this path run at once; the subclass of `guarded` knows."""
         return False
+
+    @staticmethod
+    def direct(url: bytes, headers: RawHeaders, peer: str) -> Taken | None:
+        """Whether a POST with this head goes without ASGI; the subclass of `guarded` knows."""
+        return None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._phase = _IDLE
@@ -50,6 +73,7 @@ class Guarded(HttpToolsProtocol):
         self._refusal = 400
         self._is_ended = self._is_parsing = False
         self._waiting: RequestResponseCycle | None = None
+        self._direct: DirectCycle | None = None  # while its body comes in
         self._peer = ""
         super().connection_made(transport)
         peer = self.client[0] if self.client else ""
@@ -69,6 +93,9 @@ class Guarded(HttpToolsProtocol):
             self.addresses[self._peer] -= 1
             if self.addresses[self._peer] <= 0:
                 del self.addresses[self._peer]
+        if self._direct is not None:
+            self._direct.taken.drop()
+            self._direct = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -114,8 +141,10 @@ class Guarded(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        # behind a body in the same chunk only what comes after it counts
+        """As uvicorn's, but for the scope, which most requests do without."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._head_bytes = self._chunk_bytes if self._phase == _IDLE else 0
         self._phase = _HEAD
         self._deadline = self.loop.time() + self.settings.header_timeout
@@ -126,18 +155,58 @@ class Guarded(HttpToolsProtocol):
         ):
             self._refusal = 431
             raise ValueError  # httptools turns it into a parser error, which ends in send_400_response
-        super().on_headers_complete()
-        self.scope["extensions"] = {EXCHANGE: Exchange(self, self.cycle)}  # type: ignore[dict-item]
+        if not self._goes_direct():
+            self._make_scope()
+            super().on_headers_complete()
+            self.scope["extensions"] = {EXCHANGE: Exchange(self, self.cycle)}  # type: ignore[dict-item]
         self._phase = _BODY
         self._body_bytes = 0
         self._drain_bytes = 2**20
         now = self._body_from = self.loop.time()
         self._deadline = now + self.settings.body_timeout
 
+    def _goes_direct(self) -> bool:
+        """Whether the app takes this request without ASGI; then it is the cycle of this connection."""
+        before, parser = self.cycle, self.parser
+        if (
+            parser.get_method() != b"POST"
+            or self.expect_100_continue
+            or parser.should_upgrade()
+            or (before is not None and not (before.response_complete and before.keep_alive))
+            or self.flow.write_paused
+        ):
+            return False
+        taken = self.direct(self.url, self.headers, self._peer)
+        if taken is None:
+            return False
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self._direct = DirectCycle(self, taken, keep_alive)
+        self.cycle = self._direct  # type: ignore[assignment]
+        return True
+
+    def _make_scope(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+
+    def on_body(self, body: bytes) -> None:
+        if self._direct is None:
+            super().on_body(body)
+        elif not self._direct.body:
+            self._direct.body = body
+        else:
+            self._direct.add(body)
+
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        direct, self._direct = self._direct, None
         self._phase = _ANSWER
         self._deadline = inf
+        self._chunk_bytes = 0  # of what follows in the same chunk only what comes after it counts
+        if direct is not None:
+            direct.taken.finish(bytes(direct.body), direct)
+            return
+        super().on_message_complete()
         if self.cycle.response_complete:
             self._rest()
 
@@ -214,41 +283,49 @@ class Guarded(HttpToolsProtocol):
         self.transport.close()
 
 
-class Eager:
-    """A coroutine that begins to run at once, as eager tasks do from Python 3.12 on. It is in `running` until it ends.
+class DirectCycle:
+    """A request that the app took without ASGI, in the place of uvicorn's cycle until its answer is out."""
 
-    asyncio.current_task() is None in it, so it must not use what needs a task (timeouts, anyio).
-    """
+    __slots__ = ("_connection", "body", "disconnected", "keep_alive", "response_complete", "running", "taken")
 
-    __slots__ = ("_coroutine", "_running", "_waits_for")
+    def __init__(self, connection: Guarded, taken: Taken, keep_alive: bool) -> None:
+        self._connection = connection
+        self.taken = taken
+        self.keep_alive = keep_alive
+        self.running: set[Any] = connection.tasks
+        self.body: bytes | bytearray = b""
+        self.disconnected = self.response_complete = False
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], running: set[Any]) -> None:
-        self._coroutine = coroutine
-        self._running = running
-        self._waits_for: asyncio.Future[Any] | None = None
-        running.add(self)
+    @property
+    def response_started(self) -> bool:
+        """An answer is one write."""
+        return self.response_complete
 
-    def step(self, _: object = None) -> None:
-        """On to the next wait, or to the end."""
-        try:
-            waits_for = self._coroutine.send(None)
-        except StopIteration:
-            self._running.discard(self)
+    @property
+    def message_event(self) -> "DirectCycle":
+        """Nobody waits for messages."""
+        return self
+
+    def set(self) -> None:
+        """See message_event."""
+
+    def add(self, piece: bytes) -> None:
+        """More of the body."""
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        self.body += piece
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """Write one whole answer. headers: complete lines, content-length among them."""
+        if self.disconnected:
             return
-        except BaseException:
-            self._running.discard(self)
-            raise
-        if waits_for is None:  # asyncio.sleep(0)
-            asyncio.get_running_loop().call_soon(self.step)
-            return
-        self._waits_for = waits_for
-        waits_for._asyncio_future_blocking = False  # the handshake of awaitables with whoever drives them
-        waits_for.add_done_callback(self.step)
-
-    def cancel(self, msg: object = None) -> None:
-        """End the wait with CancelledError; the server calls it when a stop takes too long."""
-        if self._waits_for is not None:
-            self._waits_for.cancel(msg)
+        self.response_complete = True
+        connection = self._connection
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        connection.transport.write(b"".join((STATUS_LINE[status], headers, end, body)))
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
 
 
 class Exchange:
@@ -310,13 +387,14 @@ def guarded(
     settings: IngestSettings,
     is_own: Callable[[str], bool] = Guarded.is_own,
     addresses: "Counter[str] | None" = None,
+    direct: Take = Guarded.direct,
 ) -> type[Guarded]:
     """A protocol class with these settings, for uvicorn's `http=`; fewer connections when files are limited."""
     files = open_files(settings.max_connections + SPARE_FILES)
     if files - SPARE_FILES < settings.max_connections:
         settings = msgspec.structs.replace(settings, max_connections=max(64, files - SPARE_FILES))
     counts = Counter() if addresses is None else addresses
-    own = {"settings": settings, "addresses": counts, "is_own": staticmethod(is_own)}
+    own = {"settings": settings, "addresses": counts, "is_own": staticmethod(is_own), "direct": staticmethod(direct)}
     return type("GuardedHere", (Guarded,), own)
 
 
@@ -337,7 +415,7 @@ def open_files(wanted: int) -> int:
 def take_settings(config: uvicorn.Config, settings: IngestSettings) -> None:
     """Connections that come from now on have these settings; those that are open keep theirs."""
     now: Any = config.http
-    config.http = config.http_protocol_class = guarded(settings, now.is_own, now.addresses)
+    config.http = config.http_protocol_class = guarded(settings, now.is_own, now.addresses, now.direct)
 
 
 def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float = 5.0) -> uvicorn.Config:
@@ -345,7 +423,7 @@ def uvicorn_settings(app: Any, settings: IngestSettings, graceful_seconds: float
     time, memory or an endless stop."""
     return uvicorn.Config(
         app,
-        http=guarded(settings, getattr(app, "is_own", Guarded.is_own)),
+        http=guarded(settings, getattr(app, "is_own", Guarded.is_own), direct=getattr(app, "direct", Guarded.direct)),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -16,21 +16,20 @@ from msgspec import structs
 
 from collector.accept.address import Proxies
 from collector.accept.body import BodyReader, BrokenOff, Inflight, Receive
+from collector.accept.direct import Direct, Taken
 from collector.accept.doors import Doors
-from collector.accept.guard import EXCHANGE
+from collector.accept.guard import EXCHANGE, RawHeaders
 from collector.accept.head import Head
 from collector.accept.judge import Fate, Judge, Sender, Words, project_id_of
 from collector.accept.respond import (
     GIF,
     PREFLIGHT,
     QUOTA_REACHED,
-    SUCCESS,
     Answer,
     Send,
     error_body,
-    limit_headers,
-    limited,
     of_error,
+    of_fate,
     otlp_failure,
     respond,
 )  # fmt: skip
@@ -75,6 +74,10 @@ class IngestApp:
         self._ingest = Ingest(doors, self._ingest)
         self._fallback = fallback
 
+    def direct(self, url: bytes, headers: RawHeaders, peer: str) -> Taken | None:
+        """The way of usual requests, see direct.py; None: the general way."""
+        return self._ingest.direct.take(url, headers, peer)
+
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         place = find_place(scope["path"]) if scope["type"] == "http" else None
         if place is None:
@@ -94,6 +97,7 @@ class Ingest:
         self.inflight.max_bytes = doors.settings.max_inflight_bytes
         threads = before.threads if before else ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         self.threads: ThreadPoolExecutor = threads
+        self.direct = Direct(self.judge, self.proxies, self.inflight, threads)
 
     async def serve(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens the answer is ours."""
@@ -134,12 +138,10 @@ class Ingest:
                 await self.doors.spool_add(_record(received, fate), body)
         finally:
             reader.release()
-        if fate.limits and place.form.says_429:
-            return _in_form(place, head, limited([*fate.limits, *fate.ahead]), QUOTA_REACHED)
-        if method == "GET" and place.form.name == "store":
+        if method == "GET" and place.form.name == "store" and not fate.limits:
             return Answer(200, GIF, b"image/gif")
-        answer = SUCCESS[place.form.answer](fate.event_id, received.content_type)
-        return answer._replace(headers=limit_headers(fate.ahead)) if fate.ahead else answer
+        answer = of_fate(place.form, fate, received.content_type)
+        return _in_form(place, head, answer, QUOTA_REACHED) if answer.status == 429 else answer
 
     async def _opened(
         self, place: Place, head: Head, sender: Sender, reader: BodyReader, receive: Receive

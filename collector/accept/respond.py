@@ -9,6 +9,8 @@ from uuid import UUID
 import msgspec
 
 from collector.accept.guard import Exchange
+from collector.accept.judge import Fate
+from collector.accept.routes import DoorForm
 from collector.errors import Busy, ProtocolError, Unavailable
 from collector.protocol.otlp import error_answer, success_answer
 from collector.protocol.ratelimits import RateLimit, retry_after, write_limits
@@ -77,6 +79,14 @@ def limited(limits: Sequence[RateLimit]) -> Answer:
     return Answer(429, error_body(QUOTA_REACHED), JSON, limit_headers(limits))
 
 
+def of_fate(form: DoorForm, fate: Fate, content_type: str) -> Answer:
+    """What a door says to an envelope that was judged and is durable as far as it came in."""
+    if fate.limits and form.says_429:
+        return limited([*fate.limits, *fate.ahead])
+    answer = SUCCESS[form.answer](fate.event_id, content_type)
+    return answer._replace(headers=limit_headers(fate.ahead)) if fate.ahead else answer
+
+
 def otlp_failure(answer: Answer, detail: str, content_type: str) -> Answer:
     """The same refusal as google.rpc.Status."""
     body, kind = error_answer(answer.status, detail, content_type)
@@ -126,6 +136,14 @@ def _headers(content_type: bytes, size_bytes: int, cross_origin: bool) -> Header
 @lru_cache(maxsize=256)
 def _lines(content_type: bytes, size_bytes: int, cross_origin: bool) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in _headers(content_type, size_bytes, cross_origin)])
+
+
+def lines_of(answer: Answer, cross_origin: bool) -> bytes:
+    """The header lines of an answer, for one write."""
+    lines = _lines(answer.content_type, len(answer.body), cross_origin)
+    if answer.headers:
+        lines += b"".join([b"%b: %b\r\n" % header for header in answer.headers])
+    return lines
 
 
 async def respond(send: Send, answer: Answer, cross_origin: bool, exchange: Exchange | None = None) -> None:

@@ -113,6 +113,7 @@ class SpoolWriter:
         self._room_bytes = 0  # up to which queued bytes nothing is refused, as the last commit left the disk
         self._is_busy = False
         self._emptied: asyncio.Future[None] | None = None  # close() waits for it
+        self.on_durable: Callable[[], None] = lambda: None  # called after each commit, once its waiters know
         self._is_closed = False
         self._look_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
@@ -225,6 +226,8 @@ class SpoolWriter:
                 told(result)
             except Exception:  # door: loop. One waiter's bug must not leave the others without an answer
                 log.exception("a waiter of the spool failed")
+        if done:
+            self.on_durable()
         if why:
             self._watch_trouble()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.accept.guard import Eager
+from collector.accept.eager import Eager
 from tests.accept.house import hang_up, open_house, play, read_answer, request
 
 
