@@ -461,7 +461,7 @@ class Store:
         return self.released
 
     def _train(self) -> None:
-        """A dictionary for each project that showed enough events: about 0.1 s, once a day and project. At once and
+        """A dictionary for each project that showed enough events: about 20 ms, once a day and project. At once and
         not when there is time: an event without takes three times the disk and twice the CPU."""
         segment, training = self._segments.active, self._planner.training
         for project_id in training.due():
