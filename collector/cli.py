@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from collector import __version__
 from collector.ask import Asking, add_asking
-from collector.config import Config, example, load
+from collector.config import Config, Source, example
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
 from collector.issues import Issues, add_issues
 from collector.keep import Keep, add_keep
@@ -37,12 +37,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def _config(args: argparse.Namespace) -> Config:
+    return _source(args).load()
+
+
+def _source(args: argparse.Namespace) -> Source:
     overrides: dict[str, Any] = {}
     if getattr(args, "address", None):
         overrides["listen.address"] = args.address
     if args.data_dir:
         overrides["data.dir"] = str(Path(args.data_dir).resolve())
-    return load(_config_path(args), os.environ, overrides)
+    return Source(_config_path(args).absolute(), os.environ, overrides)
 
 
 def _config_path(args: argparse.Namespace) -> Path:
@@ -58,17 +62,21 @@ def _config_path(args: argparse.Namespace) -> Path:
 
 def serve(args: argparse.Namespace) -> int:
     """Run the collector."""
+    from collector.reload import hold_hangups
+
+    hangups = hold_hangups()
     from collector.machine.logs import set_up_logs
     from collector.serve import serve as run
 
-    config = _config(args)
+    source = _source(args)
+    config = source.load()
     set_up_logs(config.log.level)
     start_thread = None
     if config.process.worker == "thread":
         from collector.work import work_on
 
         start_thread = work_on
-    return run(config, start_thread)
+    return run(config, start_thread, source, hangups)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -111,12 +119,9 @@ def _address(config: Config) -> str:
 
 
 def _ask(config: Config, kind: str, body: Any, timeout_seconds: float) -> Any:
-    from collector.machine.link import ask, control_address
+    from collector.machine.link import ask_front
 
-    folder = Path(config.data.dir)
-    if not (folder / "tmp").is_dir():
-        raise Unavailable(f"collector: not running (no data folder {folder})")
-    return ask(control_address(folder), kind, body, timeout_seconds)
+    return ask_front(Path(config.data.dir), kind, body, timeout_seconds)
 
 
 def status(args: argparse.Namespace) -> int:

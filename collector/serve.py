@@ -1,5 +1,7 @@
 """Composition root of the front: HTTP doors, admission, the spool, and the worker's life.
 
+One configuration after the other: `take` goes over to another one between two requests (collector.reload says when).
+
 Start: lock the data folder, open the spool, listen, print the DSN lines; the worker comes up beside it and is not
 waited for, because the spool takes events without it. Stop (SIGTERM, SIGINT): no new connections, in-flight requests
 answered, refusals spooled, the worker finishes its batch, exit 0. A second signal leaves at once.
@@ -13,7 +15,7 @@ import socket
 import sys
 import tomllib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ import uvicorn
 
 from collector import __version__
 from collector.accept.doors import Doors
-from collector.accept.guard import uvicorn_settings
-from collector.accept.hub import build_hub
+from collector.accept.guard import take_settings, uvicorn_settings
+from collector.accept.hub import HubApp, build_hub
 from collector.accept.ingest import build_ingest
 from collector.accept.pressure import MemoryPressure
 from collector.admit.admission import Admission
 from collector.admit.learned import as_limits
-from collector.config import Config, ProjectConfig
+from collector.changes import same_upstream, worker_part
+from collector.config import Config, ProjectConfig, Source
 from collector.errors import Busy, ConfigError, Unavailable
 from collector.hub.edges import Edges
 from collector.machine.child import Worker
@@ -37,10 +40,12 @@ from collector.machine.clock import Clock, SystemClock
 from collector.machine.disk import Disk, RealDisk
 from collector.machine.ids import new_epoch, new_public_key
 from collector.machine.link import CONTROL_SOCKET, AsyncLink, control_address
+from collector.machine.logs import set_up_logs
 from collector.machine.loops import calm_collector
 from collector.machine.memory import give_back
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
+from collector.reload import Reloader
 from collector.spool.writer import SpoolWriter
 from collector.status import MAX_BEAT_AGE_SECONDS, Facts, compose
 from collector.web.app import build_web
@@ -49,6 +54,9 @@ from collector.web.sql import SqlDoor
 FLUSH_EVERY_SECONDS = 1.0
 HUNG_TICKS = 60  # seconds without a sign of life; the longest honest silence is a checkpoint of a large segment
 KEEP_EVERY_SECONDS = 10.0
+BATCH_SECONDS = 30.0  # for the last batch of a worker that is replaced; what it had is digested again otherwise
+FIRST_WORD_SECONDS = 60.0  # opening the store may include repairs
+LOOK_SECONDS = 0.02
 ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
 FOLDERS = ("spool", "segments", "quarantine", "tmp")
 
@@ -56,15 +64,16 @@ log = structlog.get_logger("serve")
 StartThread = Callable[[socket.socket], None]
 
 
-def with_default_project(config: Config, disk: Disk) -> Config:
+def with_default_project(config: Config, disk: Disk, may_make: bool = True) -> Config:
     """The configuration, with the generated project of the data folder when the file names none.
 
-    `project.toml` in the data folder holds it from the first start on, so that the DSN stays the same.
+    `project.toml` in the data folder holds it from the first start on, so that the DSN stays the same. Where it is not
+    there and may not be made, there is no project.
     """
-    if config.project:
-        return config
     folder = Path(config.data.dir)
     path = folder / "project.toml"
+    if config.project or not (may_make or disk.exists(path)):
+        return config
     disk.make_folder(folder)
     if not disk.exists(path):
         text = f'# Made at the first start because the configuration names no project.\nkey = "{new_public_key()}"\n'
@@ -102,7 +111,9 @@ class QuietServer(uvicorn.Server):
 class Front:
     """Everything the front owns, from listening to the last flush."""
 
-    def __init__(self, config: Config, clock: Clock, disk: Disk, start_thread: StartThread | None) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, disk: Disk, start_thread: StartThread | None, source: Source | None = None
+    ) -> None:
         self.config = config
         self.clock = clock
         self.disk = disk
@@ -115,35 +126,96 @@ class Front:
         self.worker_is_idle = False
         self.spool = SpoolWriter(disk, self.folder / "spool", config.spool, clock, new_epoch)
         self.spool.on_durable = self._wake
-        self.worker = Worker(config.to_bytes(), self.on_frame, clock, start_thread)
-        self.admission = Admission(
-            config.admit,
-            config.quota,
-            {project.id: project.quota for project in config.project},
-            clock,
-            lambda: self.spool.fullness,
-        )
-        self.doors = Doors(
-            projects=config.project,
-            settings=config.ingest,
-            limits=config.limits,
-            clock=clock,
-            spool_add=self.spool.add,
-            spool_tell=self.spool.tell,
-            refused=self.refusals.add,
-            admission=self.admission,
-            pressure=MemoryPressure(config.ingest.max_memory_bytes, clock, disk),
-        )
+        self.worker = Worker(worker_part(config).to_bytes(), self.on_frame, clock, start_thread)
+        self.admission = self._admission_of(config)
+        self.doors = self._doors_of(config, self.admission, Counter())
         self.edges = Edges(config.hub.edge) if config.hub.enabled else None
         self.sql = SqlDoor(config.query, lambda folder: self.on_control("snapshot", folder), self.folder)
-        web = build_web(self.status, self.sql)
-        behind = build_hub(self.doors, self.edges, web) if self.edges else web
-        settings = uvicorn_settings(build_ingest(self.doors, behind), config.ingest)
-        self.server = QuietServer(settings)
+        self.web = build_web(self.status, self.sql)
+        self.hub: HubApp | None = build_hub(self.doors, self.edges, self.web) if self.edges else None
+        self.app = build_ingest(self.doors, self.hub or self.web)
+        self.server = QuietServer(uvicorn_settings(self.app, config.ingest))
+        self.reloader = Reloader(self, source, self._complete, clock) if source else None
         self.signals = 0
+        self._settled = asyncio.Event()  # not while a worker is being replaced
+        self._settled.set()
+        self._is_working = False
+        self._mistakes: list[str] = []
+        self._restarts_before = 0
         self._kept = b""
         self._silent_ticks = 0
         self._spooled_refusals: deque[tuple[Position, dict[str, int]]] = deque()
+
+    def _admission_of(self, config: Config) -> Admission:
+        quotas = {project.id: project.quota for project in config.project}
+        return Admission(config.admit, config.quota, quotas, self.clock, lambda: self.spool.fullness)
+
+    def _doors_of(self, config: Config, admission: Admission, answers: "Counter[int]") -> Doors:
+        return Doors(
+            projects=config.project,
+            settings=config.ingest,
+            limits=config.limits,
+            clock=self.clock,
+            spool_add=self.spool.add,
+            spool_tell=self.spool.tell,
+            refused=self.refusals.add,
+            admission=admission,
+            pressure=MemoryPressure(config.ingest.max_memory_bytes, self.clock, self.disk),
+            answers=answers,
+        )
+
+    def _complete(self, config: Config, may_make: bool) -> Config:
+        return with_default_project(config, self.disk, may_make)
+
+    def take(self, config: Config) -> None:
+        """Go over to another configuration; requests under way end with what they began with. On the loop."""
+        before, admission = self.config, self._admission_of(config)
+        doors = self._doors_of(config, admission, self.doors.answers)
+        edges = Edges(config.hub.edge) if config.hub.enabled else None
+        hub = build_hub(doors, edges, self.web, self.hub) if edges else None
+        if config.ingest != before.ingest:
+            take_settings(self.server.config, config.ingest)
+        if config.log != before.log:
+            set_up_logs(config.log.level)
+        if edges and self.edges:
+            edges.take_over(self.edges)
+        admission.take_over(self.admission, same_upstream(before, config))
+        self.spool.take(config.spool)
+        self.sql.take(config.query)
+        self.app.take(doors, hub or self.web)
+        self.admission, self.doors, self.edges, self.hub, self.config = admission, doors, edges, hub, config
+
+    async def replace_worker(self, config: Config) -> list[str]:
+        """Have a worker with another configuration. Why it does not work, [] when it does or when the one before did
+        not work either. Raises Unavailable when the collector stops meanwhile."""
+        is_judged = self._is_working or not self.worker.restarts
+        self._settled.clear()
+        try:
+            await self.worker.replace(worker_part(config).to_bytes(), self._expect, BATCH_SECONDS)
+            return await self._first_word() if is_judged else []
+        finally:
+            self._settled.set()
+
+    def _expect(self) -> None:
+        self._is_working, self._mistakes, self._restarts_before = False, [], self.worker.restarts
+
+    async def _first_word(self) -> list[str]:
+        until = self.clock.monotonic() + FIRST_WORD_SECONDS
+        while not self._is_working and self.clock.monotonic() < until:
+            if self._mistakes:
+                return self._mistakes
+            if self.worker.restarts > self._restarts_before:
+                return ["the worker ended before it worked with the new configuration; the log says why"]
+            await asyncio.sleep(LOOK_SECONDS)
+        return []
+
+    def _hear(self, beat: dict[str, Any]) -> None:
+        """A sign of life. A worker that has not opened its files yet leaves what is known from the one before."""
+        self._is_working = "position" in beat
+        if not self._is_working and (failed := beat["loops"].get("digest", {}).get("last_error")):
+            self._mistakes = [f"the worker does not work with the new configuration: {failed}"]
+        known = {key: value for key, value in self.beat.items() if key != "refused"}
+        self.beat, self.beat_at = {**known, **beat}, self.clock.monotonic()
 
     def _wake(self) -> None:
         """A worker that waits hears of what is durable. One frame ends its wait; it then reads until there is nothing
@@ -158,7 +230,9 @@ class Front:
         if kind == "limits":
             self.admission.learn(int(body["project_id"]), as_limits(body["limits"]))
         elif kind == "beat":
-            self.beat, self.beat_at = body, self.clock.monotonic()
+            self._hear(body)
+        elif kind == "mistaken":
+            self._mistakes = list(body)
         elif kind == "idle":
             self.worker_is_idle = True
             here, at = self.spool.position, Position(*body)
@@ -170,11 +244,10 @@ class Front:
 
     async def status(self) -> dict[str, Any]:
         """The status document, as fresh as the worker can make it within 2 s."""
-        try:
-            beat = await self.worker.link.call("status", timeout_seconds=2.0)
-            self.beat, self.beat_at = beat, self.clock.monotonic()
-        except Unavailable:
-            beat = self.beat
+        if self._settled.is_set():
+            with contextlib.suppress(Unavailable):
+                self._hear(await self.worker.link.call("status", timeout_seconds=2.0))
+        beat = self.beat
         # No await from here on: spool and refusals are read at one instant.
         return compose(
             Facts(
@@ -195,6 +268,7 @@ class Front:
                 answers={str(code): count for code, count in self.doors.answers.items()},
                 memory_trouble=self.doors.pressure.trouble() if self.doors.pressure else "",
                 edges=self.edges.status() if self.edges else None,
+                configuration=self.reloader.status() if self.reloader else None,
             )
         )
 
@@ -202,6 +276,17 @@ class Front:
         """Questions of the command line, over the Unix socket."""
         if kind == "status":
             return await self.status()
+        if kind in ("reload", "plan") and self.reloader:
+            return await self.reloader.answer(kind, str(body))
+        while True:
+            try:
+                return await self._ask_worker(kind, body)
+            except Unavailable:
+                if self._settled.is_set():
+                    raise
+                await self._settled.wait()  # it leaves what comes after its last batch to the next one
+
+    async def _ask_worker(self, kind: str, body: Any) -> Any:
         asking = asyncio.ensure_future(self.worker.link.call(kind, body, timeout_seconds=60.0))
         while not (await asyncio.wait({asking}, timeout=1.0))[0]:
             age = self.beat_age_seconds() or 0.0
@@ -297,11 +382,15 @@ class Front:
         self.sql.stop()
         self.server.should_exit = True
 
-    async def run(self, announce: Callable[[list[str], str], None]) -> int:
+    async def run(self, announce: Callable[[list[str], str], None], hangups: Sequence[int] = ()) -> int:
         """Serve until a signal. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.on_signal)
+        if self.reloader:
+            loop.add_signal_handler(signal.SIGHUP, self.reloader.ask)
+            if hangups:
+                self.reloader.ask()
         await self.spool.start()
         self.recall_admission()
         listener = _listen(self.config.listen.address)
@@ -316,10 +405,14 @@ class Front:
             await asyncio.sleep(0.005)
         announce(dsn_lines(self.config, self.address), self.address)
         give_back(self.disk)
+        if self.reloader:
+            self.reloader.begin()
         await asyncio.wait({served, flush}, return_when=asyncio.FIRST_COMPLETED)
         code = 0 if served.done() and not served.exception() else 70
         self.server.should_exit = True
         await asyncio.gather(served, return_exceptions=True)
+        if self.reloader:
+            await self.reloader.stop()
         for loop_task in (flush, keep):
             loop_task.cancel()
         await asyncio.gather(flush, keep, return_exceptions=True)
@@ -341,7 +434,8 @@ class Front:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await AsyncLink(self.on_control).run(reader, writer)
 
-        server = await asyncio.start_unix_server(serve, path=control_address(self.folder))
+        with control_address(self.folder) as address:
+            server = await asyncio.start_unix_server(serve, path=address)
         path.chmod(0o600)
         return server
 
@@ -361,8 +455,11 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def serve(config: Config, start_thread: StartThread | None) -> int:
-    """Run the collector until it is told to stop; the exit code. Raises ConfigError, Unavailable (folder in use)."""
+def serve(config: Config, start_thread: StartThread | None, source: Source, hangups: Sequence[int] = ()) -> int:
+    """Run the collector until it is told to stop; the exit code. Raises ConfigError, Unavailable (folder in use).
+
+    source: where the configuration comes from. hangups: those that came before (collector.reload.hold_hangups).
+    """
     import uvloop
 
     disk = RealDisk()
@@ -375,8 +472,9 @@ def serve(config: Config, start_thread: StartThread | None) -> int:
 
         async def main() -> int:
             calm_collector()
-            front = Front(config, SystemClock(), disk, start_thread if config.process.worker == "thread" else None)
-            return await front.run(_announce_to(folder))
+            in_thread = start_thread if config.process.worker == "thread" else None
+            front = Front(config, SystemClock(), disk, in_thread, source)
+            return await front.run(_announce_to(folder), hangups)
 
         return uvloop.run(main())
 

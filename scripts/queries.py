@@ -388,9 +388,9 @@ def _digested(status: Result) -> int:
 
 def collector_status(collector: Collector) -> Result:
     """The status document over the control socket, without a process of its own."""
-    from collector.machine.link import ask, control_address
+    from collector.machine.link import ask_front
 
-    document: Result = ask(control_address(collector.data), "status", None, 10.0)
+    document: Result = ask_front(collector.data, "status", None, 10.0)
     return document
 
 

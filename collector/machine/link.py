@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +165,27 @@ class ThreadLink:
         self._socket.close()
 
 
-def control_address(folder: Path) -> str:
+@contextlib.contextmanager
+def control_address(folder: Path) -> Iterator[str]:
     """Where the front of a data folder is asked: a Unix socket address holds 107 bytes, a longer path goes through a
-    descriptor of its folder."""
+    descriptor of its folder, which is open within the block. Raises OSError: that folder is not there."""
     path = str(folder / CONTROL_SOCKET)
     if len(path.encode()) <= 100:
-        return path
+        yield path
+        return
     descriptor = os.open(folder / "tmp", os.O_RDONLY | os.O_DIRECTORY)
-    return f"/proc/self/fd/{descriptor}/control.sock"
+    try:
+        yield f"/proc/self/fd/{descriptor}/control.sock"
+    finally:
+        os.close(descriptor)
+
+
+def ask_front(folder: Path, kind: str, body: Any, timeout_seconds: float) -> Any:
+    """One question to the front of a data folder. Raises Unavailable as `ask`, also where there is no such folder."""
+    if not (folder / "tmp").is_dir():
+        raise Unavailable(f"collector: not running (no data folder {folder})")
+    with control_address(folder) as address:
+        return ask(address, kind, body, timeout_seconds)
 
 
 def ask(address: str, kind: str, body: Any, timeout_seconds: float) -> Any:

@@ -13,7 +13,7 @@ import duckdb
 
 from collector.config import load
 from collector.machine.disk import RealDisk
-from collector.machine.link import ask, control_address
+from collector.machine.link import ask_front
 from collector.offline import query_sources
 from collector.store.attachments import Attachments
 from collector.store.payload import PayloadCodec, read_dictionaries
@@ -38,13 +38,13 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
     def of(project_id: int) -> Evidence:
         return found.setdefault(project_id, Evidence(Answer(None)))
 
-    address = control_address(Path(config.data.dir))
+    folder = Path(config.data.dir)
     if running.process is not None:
         time.sleep(FLUSH_SECONDS)
-        _wait(lambda: _in_spool(address) == 0, drain_seconds, "an empty spool")
-    with query_sources(config, lambda body: ask(address, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
+        _wait(lambda: _in_spool(folder) == 0, drain_seconds, "an empty spool")
+    with query_sources(config, lambda body: ask_front(folder, "snapshot", body, SNAPSHOT_SECONDS)) as sources:
         for segment in sources.segments:
-            for project_id, stored in _kept(segment, Path(config.data.dir)):
+            for project_id, stored in _kept(segment, folder):
                 of(project_id).kept.append(stored)
         for project_id, outcome in _outcomes(sources.state):
             of(project_id).outcomes.append(outcome)
@@ -53,12 +53,12 @@ def collect(running: Collector, drain_seconds: float) -> dict[int, Evidence]:
 
 def wait_ready(running: Collector, seconds: float) -> None:
     """Until the worker has reported: steps are about a collector at work, not about one that starts."""
-    address = control_address(Path(load(running.config, os.environ).data.dir))
-    _wait(lambda: _age(address) is not None, seconds, "a working collector")
+    folder = Path(load(running.config, os.environ).data.dir)
+    _wait(lambda: _age(folder) is not None, seconds, "a working collector")
 
 
-def _age(address: str) -> float | None:
-    age: float | None = ask(address, "status", None, ANSWER_SECONDS)["worker"]["heartbeat_age_seconds"]
+def _age(folder: Path) -> float | None:
+    age: float | None = ask_front(folder, "status", None, ANSWER_SECONDS)["worker"]["heartbeat_age_seconds"]
     return age
 
 
@@ -71,8 +71,8 @@ def _wait(claim: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _in_spool(address: str) -> int:
-    return int(ask(address, "status", None, ANSWER_SECONDS)["ledger"]["in_spool"])
+def _in_spool(folder: Path) -> int:
+    return int(ask_front(folder, "status", None, ANSWER_SECONDS)["ledger"]["in_spool"])
 
 
 def _kept(segment: Path, data: Path) -> Iterator[tuple[int, Stored]]:
