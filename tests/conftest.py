@@ -9,6 +9,14 @@ import pytest
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long go first, then what starts processes and mostly waits, then the many short ones: the workers
+    of scripts/test end at the same time, and what waits does so while others compute."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    waiting = {item.path for item in items if item.get_closest_marker("process")}
+    items.sort(key=lambda item: 0 if item.path in slow else 1 if item.path in waiting else 2)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

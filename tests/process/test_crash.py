@@ -24,14 +24,18 @@ SEED = int(os.environ.get("COLLECTOR_KILL_SEED", "0")) or random.randrange(1, 10
 LOOK_EVERY = 25  # loops between two audits of a long run
 READY_SECONDS = 20.0  # far beyond what a start takes; only there so that a hang ends the test
 DRAIN_SECONDS = 300.0
+RATE = 800.0 if LOOPS <= LOOK_EVERY else 0.0  # per second; a long run takes what it can get, and minutes to digest it
 ROOT = Path(__file__).parents[2]
 
 
-def load(running: Collector, folder: Path, seconds: float, mix: str = "mixed") -> subprocess.Popen[str]:
-    """A load generator as a process of its own; its acknowledged ids go to a file."""
+def load(
+    running: Collector, folder: Path, seconds: float, mix: str = "mixed", rate: float = 0.0
+) -> subprocess.Popen[str]:
+    """A load generator as a process of its own, as fast as it is answered or at a rate; its acknowledged ids go to a
+    file."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.helpers.load", "--dsn", running.dsn, "-n", "100000", "-c", "8", "--mix", mix]
-        + ["--ids-out", str(folder / f"ids-{time.monotonic_ns()}"), "--seconds", str(seconds)],
+        + ["--ids-out", str(folder / f"ids-{time.monotonic_ns()}"), "--seconds", str(seconds), "--rate", str(rate)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -68,7 +72,7 @@ def test_kill_9_of_front_and_worker_loses_nothing_and_doubles_nothing(tmp_path: 
     running = Collector(tmp_path, ISSUE_OFF).start()
     try:
         for loop in range(1, LOOPS + 1):
-            sending = load(running, tmp_path, seconds=chance.uniform(0.3, 0.9))
+            sending = load(running, tmp_path, seconds=chance.uniform(0.3, 0.9), rate=RATE)
             time.sleep(chance.uniform(0.15, 1.0))
             victim = chance.choice(["worker", "front", "both"])
             kill(running, victim)
@@ -94,7 +98,7 @@ def test_kill_9_of_the_worker_alone_never_fails_an_acknowledgement() -> None:
         folder = Path(name)
         running = Collector(folder).start()
         try:
-            sending = load(running, folder, seconds=6, mix="error=1")
+            sending = load(running, folder, seconds=6, mix="error=1", rate=300)
             for _ in range(3):
                 pid = wait_for(lambda: running.status()["worker"]["pid"], what="a worker")
                 time.sleep(0.7)
