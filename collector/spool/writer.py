@@ -110,7 +110,9 @@ class SpoolWriter:
         self._queue: list[Submission] = []
         self._waiters: list[Told] = []
         self._queued_bytes = 0  # in the queue and in the batch that is being written
-        self._room_bytes = 0  # up to which queued bytes nothing is refused, as the last commit left the disk
+        self._room_bytes = 0  # up to which queued bytes nothing is refused; see _measure()
+        self._used_bytes = 0
+        self._floor_share = 0.0
         self._is_busy = False
         self._emptied: asyncio.Future[None] | None = None  # close() waits for it
         self.on_durable: Callable[[], None] = lambda: None  # called after each commit, once its waiters know
@@ -165,13 +167,13 @@ class SpoolWriter:
             self._loop.call_soon(self._kick)  # not now: all that this turn of the loop reads shares the commit
 
     def _measure(self) -> None:
-        """Answer once a commit what _refusal() would say to each record until the next one."""
+        """After whatever may change the disk: what would be asked anew for each record holds until the next time."""
         journal, settings = self._journal, self._settings
-        if self._is_closed:
-            self._room_bytes = 0
-            return
-        free = journal.space.free_bytes - journal.floor_bytes
-        self._room_bytes = min(settings.max_spool_bytes - journal.used_bytes, settings.max_queued_bytes, free)
+        self._used_bytes = journal.used_bytes
+        free, floor = journal.space.free_bytes, journal.floor_bytes
+        self._floor_share = floor / max(1, free)
+        room = min(settings.max_spool_bytes - self._used_bytes, settings.max_queued_bytes, free - floor)
+        self._room_bytes = 0 if self._is_closed else room
 
     def _refusal(self, size_bytes: int) -> CollectorError | None:
         journal, settings = self._journal, self._settings
@@ -191,7 +193,7 @@ class SpoolWriter:
         """While records are refused nobody commits: look at the free space from here, once a second."""
         if self._clock.monotonic() >= self._look_at:
             self._look_at = self._clock.monotonic() + LOOK_SECONDS
-            self._lanes.commit(self._journal.look)
+            self._on_lane(self._journal.look)
 
     def _kick(self) -> None:
         batch, waiters, taken_bytes = self._queue, self._waiters, self._queued_bytes
@@ -246,14 +248,7 @@ class SpoolWriter:
 
     def _retry_now(self) -> None:
         self._retry = None
-        assert self._loop is not None
-        loop = self._loop
-
-        def job() -> None:
-            self._journal.reopen()
-            loop.call_soon_threadsafe(self._watch_trouble)
-
-        self._lanes.commit(job)
+        self._on_lane(self._journal.reopen).add_done_callback(lambda _: self._watch_trouble())
 
     # -- release and figures
 
@@ -301,11 +296,9 @@ class SpoolWriter:
     def fullness(self) -> float:
         """The same for what only time and the worker can change. A disk that fails for half a second is no reason to
         tell clients to be silent for a minute."""
-        journal, settings = self._journal, self._settings
-        waiting = self._queued_bytes
-        used = (journal.used_bytes + waiting) / settings.max_spool_bytes
-        free = journal.floor_bytes / max(1, journal.space.free_bytes)
-        return min(1.0, max(used, waiting / settings.max_queued_bytes, free))
+        settings, waiting = self._settings, self._queued_bytes
+        used = (self._used_bytes + waiting) / settings.max_spool_bytes
+        return min(1.0, max(used, waiting / settings.max_queued_bytes, self._floor_share))
 
     def status(self) -> dict[str, Any]:
         """Figures for the status document; `records` and `bytes` are those above the released position."""
@@ -348,6 +341,7 @@ class SpoolWriter:
         future: asyncio.Future[None] = loop.create_future()
 
         def settle(error: CollectorError | None) -> None:
+            self._measure()
             if future.done():
                 return
             if error is None:
