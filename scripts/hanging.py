@@ -9,30 +9,16 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.helpers.mini_upstream import MiniUpstream
-from tests.helpers.running import PROJECT, Collector, wait_for
+from tests.helpers.running import PROJECT, Collector, collector, wait_for
 
 ROOT = Path(__file__).parents[1]
 TURNS = 8  # of each collector in one repeat
 STEADY = ("-n", "100000", "-c", "32", "--rate", "150", "--seconds", "2")
 Result = dict[str, Any]
-
-
-@contextmanager
-def collector(more: str) -> Iterator[Collector]:
-    """A collector of its own folder, running."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        running = Collector(Path(folder), more + PROJECT).start()
-        try:
-            yield running
-        finally:
-            running.close()
 
 
 def turn(running: Collector) -> Result:
@@ -49,7 +35,7 @@ def hanging(repeats: int) -> Result:
     with MiniUpstream(validate=False) as upstream:
         upstream.behave("hang")
         more = f'[upstream]\ndsn = "{upstream.dsn}"\nwindow = "1 s"\n'
-        with collector("") as plain, collector(more) as waiting:
+        with collector() as plain, collector(more + PROJECT) as waiting:
             turn(plain)
             turn(waiting)
             wait_for(lambda: waiting.status()["outbox"]["last_error"], 20, "an upstream that hangs")

@@ -30,7 +30,7 @@ from scripts.forwarding import forwarding
 from scripts.hanging import hanging
 from scripts.stages import stages
 from tests.helpers import proc
-from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
+from tests.helpers.running import PROJECT, Collector, collector, envelope, error_event, wait_for
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 8, 32, 128)
@@ -73,17 +73,6 @@ def load(dsn: str, count: int, connections: int, *more: str) -> Result:
 
 def median(runs: list[Result], *keys: str) -> Result:
     return {key: round(statistics.median(run[key] for run in runs), 2) for key in keys or runs[0]}
-
-
-@contextmanager
-def fresh(more: str = "") -> Iterator[Collector]:
-    """A collector of its own folder, running. more: settings of its project."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        running = Collector(Path(folder), PROJECT + more).start()
-        try:
-            yield running
-        finally:
-            running.close()
 
 
 def front_of(running: Collector) -> int:
@@ -136,9 +125,9 @@ def ack(repeats: int) -> Result:
     for connections in CONNECTIONS:
         runs, alone = [], []
         for _ in range(repeats):
-            with fresh() as running:
+            with collector() as running:
                 runs.append(acked(running.dsn, connections))
-            with fresh() as running, stopped_worker(running):
+            with collector() as running, stopped_worker(running):
                 alone.append(acked(running.dsn, connections))
         result[f"c{connections}"] = median(runs, "acked_per_second", "p50_ms", "p99_ms") | {
             "acked_per_second_worker_stopped": median(alone, "acked_per_second")["acked_per_second"]
@@ -163,7 +152,7 @@ def tail(repeats: int) -> Result:
     idle_runs, busy_runs = [], []
     steady = ("--rate", "150", "--seconds", "4")
     for _ in range(repeats):
-        with fresh() as running:
+        with collector() as running:
             with stopped_worker(running):
                 idle_runs.append(load(running.dsn, 100_000, 32, *steady))
                 load(running.dsn, SIZE.acks, 32)
@@ -192,7 +181,7 @@ def start(repeats: int) -> Result:
 
 def idle(repeats: int) -> Result:
     """RSS and CPU of a collector that has seen a few events and waits."""
-    with fresh() as running:
+    with collector() as running:
         for _ in range(5):
             running.send(envelope(error_event()))
         running.drained()
@@ -218,7 +207,7 @@ def processed(running: Collector) -> int:
 
 def drain_once(settings: str, *more: str) -> Result:
     count = SIZE.events
-    with fresh(settings) as running:
+    with collector(PROJECT + settings) as running:
         front = front_of(running)
         load(running.dsn, 400, 8, *more)
         running.drained()
@@ -280,7 +269,7 @@ def against(targets: list[str], repeats: int) -> Result:
         dsn, _, pid = target.partition("#")
         load(dsn, 300, 8)
         result[dsn.rsplit("@", 1)[1]] = [compared(dsn, int(pid) if pid else None, each) for each in (1, 8, 32)]
-    with fresh() as running:
+    with collector() as running:
         load(running.dsn, 300, 8)
         running.drained()
         result["collector"] = [compared(running.dsn, front_of(running), each) for each in (1, 8, 32)]

@@ -1,14 +1,21 @@
 """Fixtures of the forward tests."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collector.forward.room import Forward
+from collector.forward.sender import World
+from collector.forward.settings import UpstreamSettings
+from collector.machine.clock import SystemClock
+from collector.machine.net import HttpNet
 from tests.forward.edge import Edge, FakeNet
 
 MakeEdge = Callable[..., Edge]
+Sending = Callable[..., Edge]
 
 
 @pytest.fixture
@@ -26,4 +33,30 @@ def make_edge(tmp_path: Path) -> Iterator[MakeEdge]:
 
     yield make
     for edge in made:
+        edge.close()
+
+
+@pytest.fixture
+def sending(tmp_path: Path) -> Iterator[Sending]:
+    """Starts the whole room: its own thread, the real clock, real sockets. `before`: what happens to the edge first."""
+    stop = threading.Event()
+    running: list[tuple[Edge, threading.Thread]] = []
+
+    def begin(settings: UpstreamSettings, before: Callable[[Edge], None] = lambda edge: None) -> Edge:
+        edge = Edge(tmp_path, FakeNet())
+        edge.clock = SystemClock()  # type: ignore[assignment]
+        edge.settings = settings
+        edge.forward = Forward(settings, {}, World(edge.clock, HttpNet(settings.net()), lambda: 0.9))
+        before(edge)
+        thread = threading.Thread(target=edge.forward.run, args=(edge.path, lambda: None, stop))
+        thread.start()
+        running.append((edge, thread))
+        return edge
+
+    yield begin
+    stop.set()
+    for edge, thread in running:
+        edge.forward.hurry()
+        thread.join(10)
+        assert not thread.is_alive()
         edge.close()

@@ -3,24 +3,20 @@
 The whole room with its own thread, the real client and real sockets; each row is one way to be broken.
 """
 
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from collector.forward.room import Forward
-from collector.forward.sender import World
 from collector.forward.settings import UpstreamSettings
-from collector.machine.clock import SystemClock
-from collector.machine.net import HttpNet
 from collector.model.settings import Duration, Secret, Size
-from tests.forward.edge import Edge, FakeNet
+from tests.forward.conftest import Sending
+from tests.forward.edge import Edge
 from tests.helpers.mini_upstream import KEY, MiniUpstream
 from tests.helpers.running import wait_for
 
 NAMED_SECONDS = 10.0
+Start = Callable[["Fault"], Edge]
 
 
 class Fault(NamedTuple):
@@ -66,31 +62,19 @@ def upstream() -> Iterator[MiniUpstream]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, upstream: MiniUpstream) -> Iterator[Callable[[Fault], Edge]]:
+def start(sending: Sending, upstream: MiniUpstream) -> Start:
     """Starts the room's thread with eight new issues waiting."""
-    stop = threading.Event()
-    running: list[tuple[Edge, threading.Thread]] = []
 
     def begin(fault: Fault) -> Edge:
-        edge = Edge(tmp_path, FakeNet())
-        edge.clock = SystemClock()  # type: ignore[assignment]
-        dsn = Secret(fault.dsn.format(key=KEY, port=upstream.port))
-        edge.settings = UpstreamSettings(dsn=dsn, **fault.settings)
-        edge.forward = Forward(edge.settings, {}, World(edge.clock, HttpNet(edge.settings.net()), lambda: 0.9))
-        for issue_id in range(1, 9):
-            edge.ingest(issue_id, padding=4000)
-        edge.state.executescript(fault.before)
-        thread = threading.Thread(target=edge.forward.run, args=(edge.path, lambda: None, stop))
-        thread.start()
-        running.append((edge, thread))
-        return edge
+        def before(edge: Edge) -> None:
+            for issue_id in range(1, 9):
+                edge.ingest(issue_id, padding=4000)
+            edge.state.executescript(fault.before)
 
-    yield begin
-    stop.set()
-    for edge, thread in running:
-        edge.forward.hurry()
-        thread.join(10)
-        edge.close()
+        dsn = Secret(fault.dsn.format(key=KEY, port=upstream.port))
+        return sending(UpstreamSettings(dsn=dsn, **fault.settings), before)
+
+    return begin
 
 
 def accounted(edge: Edge) -> int:

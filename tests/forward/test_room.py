@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 
 from collector.errors import ConfigError
-from collector.forward.room import Forward
-from collector.forward.sender import World
 from collector.forward.settings import UpstreamSettings
 from collector.forward.target import parse_dsn
-from collector.machine.clock import SystemClock
-from collector.machine.net import HttpNet, NetSettings
 from collector.model.settings import Duration, Secret
-from tests.forward.edge import Edge, FakeNet
+from tests.forward.conftest import Sending
+from tests.forward.edge import Edge
 from tests.helpers.mini_upstream import MiniUpstream
 
 Start = Callable[..., Edge]
@@ -27,30 +24,9 @@ def upstream() -> Iterator[MiniUpstream]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, upstream: MiniUpstream) -> Iterator[Start]:
+def start(sending: Sending, upstream: MiniUpstream) -> Start:
     """Starts a collector's forward thread against the mini upstream."""
-    stop = threading.Event()
-    running: list[tuple[Edge, threading.Thread]] = []
-
-    def begin(**settings: object) -> Edge:
-        edge = Edge(tmp_path, FakeNet())
-        edge.clock = SystemClock()  # type: ignore[assignment]
-        chosen = UpstreamSettings(dsn=Secret(upstream.dsn), window=Duration("1 s"), **settings)  # type: ignore[arg-type]
-        edge.settings = chosen
-        net = HttpNet(NetSettings(timeout=chosen.timeout))
-        edge.forward = Forward(chosen, {}, World(edge.clock, net, lambda: 0.9))
-        thread = threading.Thread(target=edge.forward.run, args=(edge.path, lambda: None, stop))
-        thread.start()
-        running.append((edge, thread))
-        return edge
-
-    yield begin
-    stop.set()
-    for edge, thread in running:
-        edge.forward.hurry()
-        thread.join(10)
-        assert not thread.is_alive()
-        edge.close()
+    return lambda **settings: sending(UpstreamSettings(dsn=Secret(upstream.dsn), window=Duration("1 s"), **settings))
 
 
 def test_first_event_arrives_at_once_and_then_one_summary(start: Start, upstream: MiniUpstream) -> None:
