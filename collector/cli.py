@@ -1,6 +1,7 @@
 """The commands: argument parsing and printing, no logic.
 
-Exit codes: 0 done, 1 the answer is no, 64 usage, 70 internal, 73 data folder in use, 78 configuration.
+Exit codes: 0 done, 1 the answer is no, 2 `plan` found differences, 64 usage, 70 internal, 73 data folder in use,
+78 configuration.
 """
 
 import argparse
@@ -14,13 +15,14 @@ from typing import Any, NoReturn
 
 from collector import __version__
 from collector.ask import Asking, add_asking
-from collector.config import Config, Source, example
+from collector.config import Config, Source, data_folder, example
 from collector.errors import CollectorError, ConfigError, ProtocolError, Unavailable
 from collector.issues import Issues, add_issues
 from collector.keep import Keep, add_keep
 from collector.tools import Tools, add_tools
 
-DONE, NO, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 64, 70, 73, 78
+DONE, NO, DIFFERS, USAGE, INTERNAL, IN_USE, CONFIG = 0, 1, 2, 64, 70, 73, 78
+RELOAD_SECONDS = 150.0  # the last batch of a worker, and the first word of the next
 CONFIG_NAMES = ("collector.toml", "config.example.toml")
 
 Command = Callable[[argparse.Namespace], int]
@@ -142,6 +144,54 @@ def status(args: argparse.Namespace) -> int:
     return DONE if document["ready"] else NO
 
 
+def reload(args: argparse.Namespace) -> int:
+    """Have a running collector read its configuration again; exit 78 when it has mistakes, the old one stays then."""
+    from collector.tables import reload_text
+
+    source = _source(args)
+    outcome = _ask_about(source, "reload", source.path)
+    if args.json:
+        print(json.dumps(outcome))
+    elif not outcome["mistakes"]:
+        print(reload_text(outcome))
+    return _told(args, outcome, "not reloaded, the last good configuration stays in force", DONE)
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Show what a file would change in a running collector; exit 2 when something differs, 0 when nothing does."""
+    from collector.tables import plan_text
+
+    source = _source(args)
+    found = _ask_about(source, "plan", Path(args.file).absolute() if args.file else source.path)
+    if args.json:
+        print(json.dumps(found))
+    elif not found["mistakes"]:
+        print(plan_text(found))
+    return _told(args, found, "it would not be applied", DIFFERS if found["changes"] else DONE)
+
+
+def _ask_about(source: Source, kind: str, path: Path) -> dict[str, Any]:
+    """Ask the running collector, which is found also where its file has mistakes by now."""
+    from collector.machine.link import ask_front
+
+    try:
+        answer: dict[str, Any] = ask_front(data_folder(source), kind, str(path), RELOAD_SECONDS)
+    except Unavailable:
+        source.load(path)  # raises when there are mistakes to tell, which may be why none is found
+        raise
+    return answer
+
+
+def _told(args: argparse.Namespace, answer: dict[str, Any], meaning: str, code: int) -> int:
+    if not answer["mistakes"]:
+        return code
+    for mistake in [] if args.json else answer["mistakes"]:
+        print(mistake, file=sys.stderr)
+    if not args.json:
+        print(f"collector: {answer['path']}: {meaning}", file=sys.stderr)
+    return CONFIG
+
+
 def parser() -> Parser:
     """The whole command line."""
     shared = Parser(add_help=False)
@@ -162,6 +212,11 @@ def parser() -> Parser:
     sub = add("check", check)
     sub.add_argument("--json", action="store_true", help="machine-readable")
     sub.add_argument("--example", action="store_true", help="print an example configuration with every setting")
+    sub = add("reload", reload)
+    sub.add_argument("--json", action="store_true", help="machine-readable")
+    sub = add("plan", plan)
+    sub.add_argument("file", metavar="FILE", nargs="?", help="as if it stood in the place of the configuration")
+    sub.add_argument("--json", action="store_true", help="machine-readable")
     add("dsn", dsn)
     sub = add("status", status)
     sub.add_argument("--json", action="store_true", help="the whole document")

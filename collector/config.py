@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -107,8 +107,24 @@ class Config(Settings):
 Check = Callable[[Config], Iterator[str]]
 
 
-def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read, merge and check. `overrides`: {"listen.address": …} from the command line. Raises ConfigError."""
+class Source(NamedTuple):
+    """Where a configuration comes from, to read it again. path: absolute, with its links (they may lead elsewhere by
+    then). overrides: from the command line."""
+
+    path: Path
+    environ: Mapping[str, str]
+    overrides: Mapping[str, Any]
+
+    def load(self, other: Path | None = None) -> Config:
+        """What a start would find now; with `other` as if that file stood in its place. Raises ConfigError."""
+        return load(other or self.path, self.environ, self.overrides, self.path.parent)
+
+
+def load(
+    path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None, place: Path | None = None
+) -> Config:
+    """Read, merge and check. `overrides`: {"listen.address": …} from the command line. `place`: the folder that paths
+    in the file are relative to, else its own. Raises ConfigError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,7 +132,8 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     mistakes: list[str] = []
-    _read_secret_files(Config, values, path.parent, "", mistakes)
+    folder = place or path.parent
+    _read_secret_files(Config, values, folder, "", mistakes)
     _apply_environ(values, environ, mistakes)
     for dotted, value in (overrides or {}).items():
         table, _, key = dotted.partition(".")
@@ -130,7 +147,7 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | 
     if config is None or mistakes:
         raise ConfigError(mistakes)
     # Paths are relative to the file that names them, wherever the command runs.
-    replace, folder = msgspec.structs.replace, path.parent
+    replace = msgspec.structs.replace
     data = replace(config.data, dir=str((folder / config.data.dir).resolve()))
     digest, upstream = config.digest, config.upstream
     if digest.geo_database:
@@ -138,6 +155,30 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, Any] | 
     if upstream.ca_file:
         upstream = replace(upstream, ca_file=str((folder / upstream.ca_file).resolve()))
     return replace(config, data=data, digest=digest, upstream=upstream)
+
+
+def data_folder(source: Source) -> Path:
+    """The data folder that a file means as far as it can be told, also where it has mistakes or is gone: that is how a
+    running collector is found, which still has the file as it was."""
+    named = source.overrides.get("data.dir") or source.environ.get(f"{ENV_PREFIX}DATA_DIR")
+    if not named:
+        try:
+            text = source.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        named = _dir_of(text) or DataSettings().dir
+    return (source.path.parent / named).resolve()
+
+
+def _dir_of(text: str) -> str:
+    """data.dir of a file, "" when it has none."""
+    try:
+        return str(tomllib.loads(text)["data"]["dir"])
+    except tomllib.TOMLDecodeError:
+        found = re.search(r'^\s*\[data\][^\[]*?^\s*dir\s*=\s*["\']([^"\']+)', text, re.MULTILINE)
+        return found[1] if found else ""
+    except (KeyError, TypeError):
+        return ""
 
 
 def _read_secret_files(kind: type[Settings], values: Any, folder: Path, path: str, mistakes: list[str]) -> None:

@@ -34,6 +34,7 @@ class Facts(NamedTuple):
     answers: dict[str, int]
     memory_trouble: str = ""
     edges: dict[str, dict[str, Any]] | None = None  # refusals of the hub's door; None: it is no hub
+    configuration: dict[str, Any] | None = None  # collector.reload.Reloader.status; None: it cannot be read again
 
 
 EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
@@ -115,6 +116,11 @@ def _problems(facts: Facts) -> Iterator[str]:
             yield f"loop {name} has not stamped its heartbeat for {loop['age_seconds']:.0f} s"
     if aside := (facts.beat.get("quarantine") or {}).get("files"):
         yield f"{aside} damaged or undigestible pieces are set aside in quarantine/"
+    if facts.configuration and (mistakes := facts.configuration["mistakes"]):
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        yield f"the configuration was not reloaded, the last good one is in force: {mistakes[0]}{more}"
+    if facts.configuration and (settings := facts.configuration["needs_restart"]):
+        yield f"waiting for a restart: {', '.join(settings)}"
     forward = facts.beat.get("forward")
     if forward and forward["last_error"]:
         yield f"upstream: {forward['last_error']}"
@@ -149,6 +155,7 @@ def compose(facts: Facts) -> dict[str, Any]:
         "versions": {"collector": __version__, "python": platform.python_version(), **(beat.get("versions") or {})},
         "uptime_seconds": round(facts.uptime_seconds, 3),
         "data_dir": facts.config.data.dir,
+        "config": facts.configuration,
         "address": facts.address,
         "dsns": facts.dsns,
         "front": {"pid": facts.front_pid},

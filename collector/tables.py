@@ -5,6 +5,9 @@ from typing import Any
 
 from collector.web.page import human_bytes, human_seconds
 
+MARKS = {"added": "+", "removed": "-", "changed": "~"}
+MAX_SIDE_CHARS = 60  # a text of rules would fill the screen
+
 
 def status_text(document: dict[str, Any]) -> str:
     """The status document in a screenful."""
@@ -26,6 +29,42 @@ def status_text(document: dict[str, Any]) -> str:
     lines += [f"  ! {problem}" for problem in document["problems"]]
     lines += [f"  {name:<{wide}}  {quantity:>10}  {note}".rstrip() for name, quantity, note in rows]
     return "\n".join(lines)
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """What a file would change, a line a setting."""
+    found = plan["changes"]
+    if not found:
+        return f"{plan['path']}: nothing differs from the running configuration"
+    notes = [f"{_some(len(found), 'setting differs', 'settings differ')} from the running configuration"]
+    notes += ["the worker would be replaced"] if plan["is_worker_replaced"] else []
+    return "\n".join([*_change_lines(found), f"{plan['path']}: {'; '.join(notes)}"])
+
+
+def reload_text(outcome: dict[str, Any]) -> str:
+    """What came of a reload."""
+    how = "the worker was replaced" if outcome["is_worker_replaced"] else "the worker went on"
+    if outcome["outcome"] == "applied":
+        last = f"{outcome['path']}: applied in {outcome['seconds']:.2f} s; {how}"
+    else:
+        last = f"{outcome['path']}: nothing to apply"
+    waiting = outcome["needs_restart"]
+    notes = [f"waiting for a restart: {', '.join(waiting)}"] if waiting else []
+    return "\n".join([*_change_lines(outcome["changes"]), last, *notes])
+
+
+def _change_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    wide = max((len(change["path"]) for change in found), default=0)
+    return [f"{MARKS[change['kind']]} {change['path']:<{wide}}  {_change_text(change)}" for change in found]
+
+
+def _change_text(change: dict[str, Any]) -> str:
+    sides = [_short(side) for side in (change["before"], change["after"]) if side is not None]
+    return " -> ".join(sides) + ("  (needs a restart)" if change["needs_restart"] else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_SIDE_CHARS else text[: MAX_SIDE_CHARS - 3] + "..."
 
 
 Row = tuple[str, Any, str]

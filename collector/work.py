@@ -481,6 +481,9 @@ def work_on(sock: socket.socket) -> None:
     calm_collector()
     try:
         Work(config, link, SystemClock(), RealDisk()).run()
+    except ConfigError as error:  # what only shows where it is used, such as a file of authorities
+        link.send("mistaken", error.mistakes)
+        raise
     finally:
         link.close()
 

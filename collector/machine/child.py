@@ -63,8 +63,8 @@ class Worker:
         try:
             await self._keep_running()
         finally:
-            if self._next is not None and not self._next.is_done.done():
-                self._next.is_done.set_exception(Unavailable("the collector stops"))
+            if self._next is not None:
+                self._next.is_done.cancel()
 
     async def _keep_running(self) -> None:
         backoff = 0.1
@@ -167,7 +167,12 @@ class Worker:
         if not (await asyncio.wait({is_done}, timeout=timeout_seconds))[0]:
             log.warning("the worker takes too long to finish its batch; ending it", after_seconds=timeout_seconds)
             self.kill()
-        await is_done
+        try:
+            await is_done
+        except asyncio.CancelledError:
+            if self._leaving():
+                raise Unavailable("the collector stops") from None
+            raise
 
     async def stop(self, task: "asyncio.Task[None]", timeout_seconds: float) -> bool:
         """Ask the worker to finish and leave; True when it did in time, else it is killed."""

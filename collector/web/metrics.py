@@ -61,9 +61,22 @@ def _refusals(status: Status) -> Values:
     ]
 
 
+def _configuration(read: Callable[[Mapping[str, Any]], float]) -> Callable[[Status], Values]:
+    return lambda status: [({}, read(status["config"]))] if status.get("config") else []
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("collector_ready", "gauge", "1 when ready to take and digest events", _at("ready")),
     Metric("collector_uptime_seconds", "gauge", "seconds since the front started", _at("uptime_seconds")),
+    Metric("collector_config_generation", "gauge", "how many configurations were in force since the start",
+           _at("config", "generation")),
+    Metric("collector_config_last_reload_successful", "gauge", "0 while the file is not the configuration in force",
+           _configuration(lambda config: float(not config["mistakes"]))),
+    Metric("collector_config_last_reload_success_timestamp_seconds", "gauge",
+           "when the file was last read and had no mistakes", _at("config", "loaded_at")),
+    Metric("collector_config_settings_waiting", "gauge", "settings of the file that wait for a restart",
+           _configuration(lambda config: float(len(config["needs_restart"])))),
+    Metric("collector_config_reloads_total", "counter", "reloads since the start", _by("outcome", "config", "reloads")),
     Metric("collector_accept_answers_total", "counter", "HTTP answers of the ingest doors", _by("status", "answers")),
     Metric("collector_ledger_received_total", "counter", "envelope items received", _at("ledger", "received")),
     Metric("collector_ledger_stored_total", "counter", "envelope items stored", _at("ledger", "stored")),

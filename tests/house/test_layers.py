@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "collector").rglob("*.py"))
 LAYERS = (
     {"cli", "tools", "keep", "issues", "ask"},
-    {"serve", "work", "config", "status", "offline", "tables", "mending", "progress"},
+    {"serve", "work", "config", "changes", "reload", "status", "offline", "tables", "mending", "progress"},
     {"accept", "web"},
     {"digest", "watch", "forward", "lake"},
     {"triage"},
@@ -58,7 +58,9 @@ def test_imports_go_down_only_and_never_sideways(path: Path) -> None:
         "model": {"errors"},
         "machine": {"errors", "model"},
         "cli": {"tools", "keep", "issues", "ask"},
-        "serve": {"config", "status"},
+        "serve": {"config", "changes", "reload", "status"},
+        "changes": {"config"},
+        "reload": {"config", "changes"},
         "work": {"config"},
         "status": {"config"},
         "offline": {"config", "status"},

@@ -21,7 +21,7 @@ def test_generated_parts_are_fresh(name: str) -> None:
 
 def test_every_exit_code_is_listed() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
-    assert listed == {cli.DONE, cli.NO, cli.USAGE, cli.INTERNAL, cli.IN_USE, cli.CONFIG}
+    assert listed == {cli.DONE, cli.NO, cli.DIFFERS, cli.USAGE, cli.INTERNAL, cli.IN_USE, cli.CONFIG}
 
 
 def test_scripts_and_test_folders_that_are_named_exist() -> None:

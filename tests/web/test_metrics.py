@@ -7,6 +7,7 @@ from collector.web.metrics import METRICS, render
 STATUS = {
     "ready": True,
     "uptime_seconds": 1.5,
+    "config": {"generation": 2, "loaded_at": 1e9, "mistakes": [], "needs_restart": ["x"], "reloads": {"applied": 1}},
     "ledger": {"received": 3, "stored": 1, "summarised": 0, "dropped": {'odd "one"\n': 2}, "in_spool": 0},
     "spool": {"records": 0, "bytes": 0},
     "store": {"segments": 1, "bytes": 4096, "issues": 1},
@@ -27,6 +28,13 @@ def test_every_sample_has_help_and_type_and_parses() -> None:
 
 def test_label_values_are_escaped() -> None:
     assert r'collector_ledger_dropped_total{reason="odd \"one\"\n"} 2' in render(STATUS)
+
+
+def test_a_reload_that_failed_is_a_metric_and_a_document_without_one_is_fine() -> None:
+    wrong = {**STATUS, "config": {**STATUS["config"], "mistakes": ["listen.adress: unknown key"]}}  # type: ignore[dict-item]
+    assert "collector_config_last_reload_successful 1\n" in render(STATUS)
+    assert "collector_config_last_reload_successful 0\n" in render(wrong)
+    assert "collector_config" not in render({**STATUS, "config": None})
 
 
 def test_names_follow_room_noun_verb() -> None:
