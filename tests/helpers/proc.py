@@ -1,6 +1,7 @@
 """What the kernel says about processes: CPU, memory, descriptors, threads; of one or of a whole tree."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,12 +65,43 @@ def tree(root: int) -> Usage:
     )
 
 
-def slope_per_hour(points: list[tuple[float, float]]) -> float:
-    """Theil-Sen: the median of the slopes between all pairs, which a few outliers cannot move. Seconds in, 1/h out."""
-    slopes = sorted(
-        (later[1] - earlier[1]) / (later[0] - earlier[0])
-        for number, earlier in enumerate(points)
-        for later in points[number + 1 :]
-        if later[0] > earlier[0]
-    )
-    return slopes[len(slopes) // 2] * 3600 if slopes else 0.0
+class Trend(NamedTuple):
+    """A straight line through measurements. margin: two standard errors of the slope, both per hour."""
+
+    per_hour: float
+    margin: float
+
+    def judged(self, most_per_hour: float) -> str:
+        """Whether it rises by more than that: "flat" and "growing" are sure of it, "undecided" wants a longer look."""
+        if self.per_hour + self.margin <= most_per_hour:
+            return "flat"
+        return "growing" if self.per_hour - self.margin > most_per_hour else "undecided"
+
+
+def means(points: list[tuple[float, float]], block_seconds: float) -> list[tuple[float, float]]:
+    """(seconds, value) of each block of time that has any points."""
+    blocks: dict[int, list[tuple[float, float]]] = {}
+    for point in points:
+        blocks.setdefault(int((point[0] - points[0][0]) // block_seconds), []).append(point)
+    return [(sum(x for x, _ in each) / len(each), sum(y for _, y in each) / len(each)) for each in blocks.values()]
+
+
+def trend(points: list[tuple[float, float]], block_seconds: float = 30.0) -> Trend | None:
+    """Least squares over the means of blocks of (seconds, value); None when there are fewer than five blocks.
+
+    Memory goes up and down with every batch and every file that is filled, so neighbouring samples say the same thing
+    twice: their number is no measure of certainty. Means of blocks nearly are; what they still have in common (the
+    correlation of one residual with the next) widens the margin.
+    """
+    blocks = means(points, block_seconds)
+    if len(blocks) < 5:
+        return None
+    mean_x, mean_y = (sum(each) / len(blocks) for each in zip(*blocks, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in blocks)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in blocks) / spread
+    rest = [y - mean_y - slope * (x - mean_x) for x, y in blocks]
+    squares = sum(each * each for each in rest)
+    alike = sum(one * two for one, two in pairwise(rest)) / squares if squares else 0.0
+    alike = min(max(alike, 0.0), 0.9)
+    error = (squares / (len(blocks) - 2) / spread * (1 + alike) / (1 - alike)) ** 0.5
+    return Trend(slope * 3600, 2 * error * 3600)
