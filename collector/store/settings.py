@@ -10,7 +10,10 @@ class StoreSettings(Settings):
 
     memory_limit: Annotated[Size, Help("memory DuckDB may use in the worker")] = Size("96 MB")
     max_segment_bytes: Annotated[Size, Help("a day's segment file is rotated early at this size")] = Size("512 MB")
-    checkpoint_bytes: Annotated[Size, Help("write-ahead log size at which a checkpoint is made")] = Size("32 MB")
+    # Rows that no checkpoint has written take three times their log in memory. With 48 MB they do not fit the memory
+    # limit: 26 MB went to tmp/ and came back, a checkpoint took 390 ms and not 75, append and checkpoint 91 us an event
+    # and not 64 (measured on real events).
+    checkpoint_bytes: Annotated[Size, Help("write-ahead log size at which a checkpoint is made")] = Size("16 MB")
     checkpoint_interval: Annotated[Duration, Help("longest time spool files wait for a checkpoint")] = Duration("30 s")
     max_recent_ids: Annotated[int, Help("event ids remembered to recognise duplicates")] = 100_000
     max_users_per_issue: Annotated[int, Help("distinct users counted exactly per issue, estimated beyond")] = 1024
