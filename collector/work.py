@@ -33,7 +33,7 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.link import ThreadLink
 from collector.machine.logs import set_up_logs
 from collector.machine.loops import Beat, Loop, Supervisor, calm_collector, wake_collector
-from collector.machine.memory import give_back
+from collector.machine.memory import Thrift, give_back
 from collector.machine.net import Answer, HttpNet, Net, NetError, Request, jitter
 from collector.model.event import Digested
 from collector.model.outcome import DAMAGED, Outcome
@@ -275,12 +275,14 @@ class Shift:
         if self.work.sync is not None and "sync" not in self.work.supervisor.health():
             self.work.supervisor.start(Loop("sync", self.work.keep_statuses))
         give_back(self.work.disk)
+        thrift = Thrift(self.clock, self.work.disk)
         while not self.stop.is_set():
             self.beat()
             self.work.wake.clear()
             busy = self._guarded(self.batch)
             self._guarded(self.do_jobs)
             self._guarded(self.care)
+            thrift.turn(busy)
             if not busy and not self.stop.is_set():
                 self.work.link.send("idle", list(self.reader.position))
                 self.work.wake.wait(1.0)

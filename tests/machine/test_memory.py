@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
+from collector.machine import memory
+from collector.machine.disk import RealDisk
 from collector.machine.memory import clean_code
+from tests.helpers.clock import FakeClock
 
 SMAPS = b"""\
 5500000000-5500001000 r--p 00000000 fe:00 12 /usr/bin/python
@@ -56,3 +61,26 @@ def test_a_process_goes_on_after_its_code_was_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, timeout=60, check=True)
     before, after = map(int, done.stdout.split())
     assert after < before / 2
+
+
+def test_memory_is_given_back_at_rest_and_the_heap_trimmed_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, done = FakeClock(), []
+    monkeypatch.setattr(memory, "trim_heap", lambda: done.append(f"trim {clock.monotonic() - began:g}"))
+    monkeypatch.setattr(memory, "give_back", lambda disk: done.append(f"all {clock.monotonic() - began:g}"))
+    began = clock.monotonic()
+    thrift = memory.Thrift(clock, RealDisk())
+
+    def pass_time(seconds: int, worked: bool) -> list[str]:
+        done.clear()
+        for _ in range(seconds):
+            clock.advance(1)
+            thrift.turn(worked)
+        return list(done)
+
+    assert pass_time(100, worked=False) == []
+    assert pass_time(1, worked=True) == ["trim 101"]
+    assert pass_time(60, worked=False) == ["all 103"]
+    assert pass_time(70, worked=True) == ["trim 162", "trim 192", "trim 222"]
+    assert pass_time(5, worked=False) == ["all 233"]
+    assert pass_time(1, worked=True) == []
+    assert pass_time(40, worked=False) == ["all 263"]
