@@ -100,6 +100,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "tests/process/test_flow.py::test_a_second_collector_on_the_same_folder_is_refused_with_73",
         f"{DAMAGE}::test_a_read_only_data_folder_is_refused_with_a_sentence",
         f"{PRESSURE}::test_a_file_system_without_inodes_is_refused_with_a_sentence_and_works_with_some")),
+    Scenario("hup", "reload", "SIGHUP under load, with wrong files, at start, at stop, while the worker is down", (
+        "tests/process/test_reload.py",), quick=False),
     Scenario("shim", "every-disk-fault", "each disk fault of the real command one after the other, then a restart", (
         DISK,), quick=False),
 )  # fmt: skip

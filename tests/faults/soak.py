@@ -1,9 +1,9 @@
 """scripts/soak: the real command under mixed load and random faults for as long as you like, then the audit.
 
 Load: errors, transactions, sessions, logs and check-ins at a fixed rate from a process of its own. Faults, one at a
-time at random moments: kill -9 of worker or front, an orderly restart with a changed setting, an upstream that is
-away, hangs, refuses, limits or takes without answering, heavy queries, and where gcc exists a disk that is full, slow
-or fails once. Retention works all the while: the segments together may take less than what is sent.
+time at random moments: kill -9 of worker or front, an orderly restart, a SIGHUP with another setting, an upstream that
+is away, hangs, refuses, limits or takes without answering, heavy queries, and where gcc exists a disk that is full,
+slow or fails once. Retention works all the while: the segments together may take less than what is sent.
 
 In the last 60 % of the time nothing is killed or restarted, so that memory and descriptors of the same processes can be
 compared with themselves. What fills up once and then stays is filled early: the ids that are remembered are few here,
@@ -29,11 +29,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from collector.machine.link import ask_front
 from tests.faults.audit import ISSUE_OFF, Complaints, acknowledged, audit
 from tests.faults.shim import COMPILER, Shim
 from tests.helpers import proc
 from tests.helpers.mini_upstream import MiniUpstream
-from tests.helpers.running import Collector
+from tests.helpers.running import Collector, wait_for
 from tests.process.test_flow import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,8 @@ DISK_FAULTS: tuple[tuple[str, ...], ...] = (
     ("sync EIO 1 /segments/",),
     ("write EIO 1 state.sqlite",),
 )
+# What a reload changes to and fro: the first takes another worker, the second only the front.
+SETTINGS = {"window": ('"2 s"', '"3 s"'), "max_inflight_bytes": ('"200 MiB"', '"201 MiB"')}
 Figures = dict[str, Any]
 
 
@@ -96,6 +99,7 @@ class Soak:
             ISSUE_OFF
             + f'[upstream]\ndsn = "{self.upstream.dsn}"\nwindow = "{window_seconds} s"\n'
             + 'timeout = "2 s"\nmax_backoff = "2 s"\n'
+            + '[ingest]\nmax_inflight_bytes = "200 MiB"\n'
             + f'[store]\nmax_segment_bytes = "8 MB"\nmax_recent_ids = {RECENT_IDS}\n[retention]\nmax_bytes = "48 MB"\n'
         )
 
@@ -140,8 +144,8 @@ class Soak:
 
     def harm(self) -> None:
         """One fault at a time."""
-        rough: list[Callable[[], None]] = [self.kill_worker, self.kill_front, self.restart]
-        gentle: list[Callable[[], None]] = [self.moody_upstream, self.moody_upstream, self.query]
+        rough: list[Callable[[], None]] = [self.kill_worker, self.kill_front, self.restart, self.reload_worker]
+        gentle: list[Callable[[], None]] = [self.moody_upstream, self.moody_upstream, self.query, self.reload_front]
         if self.shim:
             gentle.append(self.bad_disk)
         while (left := self.seconds - self.elapsed) > 3:
@@ -162,15 +166,31 @@ class Soak:
         self.running.start()
 
     def restart(self) -> None:
-        """Configurations are read at the start: an orderly restart is how one is reloaded."""
         self.faults["restart with another setting"] += 1
         assert self.running.stop(60) == 0
-        text = self.running.config.read_text()
-        now, then = (
-            ('window = "2 s"', 'window = "3 s"') if 'window = "2 s"' in text else ('window = "3 s"', 'window = "2 s"')
-        )
-        self.running.config.write_text(text.replace(now, then))
+        self.change("window")
         self.running.start()
+
+    def change(self, setting: str) -> None:
+        """The other value of a setting, in the file."""
+        text = self.running.config.read_text()
+        one, other = (f"{setting} = {value}" for value in SETTINGS[setting])
+        self.running.config.write_text(text.replace(one, other) if one in text else text.replace(other, one))
+
+    def reload_worker(self) -> None:
+        self.reload("window")
+
+    def reload_front(self) -> None:
+        self.reload("max_inflight_bytes")
+
+    def reload(self, setting: str) -> None:
+        """SIGHUP, and nothing may differ from the file soon."""
+        self.faults[f"reload of {setting}"] += 1
+        assert self.running.process
+        self.change(setting)
+        self.running.process.send_signal(signal.SIGHUP)
+        where = str(self.running.config)
+        wait_for(lambda: ask_front(self.running.data, "plan", where, 30)["changes"] == [], 120, "a reload in force")
 
     def moody_upstream(self) -> None:
         name, options = self.chance.choice(UPSTREAM_MOODS)
