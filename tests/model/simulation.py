@@ -137,7 +137,8 @@ class Simulation:
         with suppress(CollectorError):
             self.loop.run_until_complete(front.spool.start())
             self.front = front
-            self.app = build_ingest(front.doors, _nothing)
+            doors = front._doors_of(self.config, front.admission, Counter())  # its own know the first spool
+            self.app = build_ingest(doors, _nothing)
 
     def start_worker(self) -> None:
         """As `work` composes it, with the fake upstream."""
