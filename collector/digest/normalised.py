@@ -53,7 +53,7 @@ class Normalised:
             trace.stack.frames = None
         try:
             view = _VIEW.decode(EVENT_WRITER.encode(event))
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             view = None
         event.breadcrumbs, event.extra, event.modules = unread
         for trace, written in zip(traces, frames, strict=True):

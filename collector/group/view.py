@@ -226,13 +226,18 @@ def decode(payload: bytes, kind: type[View] = View) -> View:
     try:
         try:
             view: View = _decoder(kind).decode(payload)
-        except msgspec.ValidationError:
-            view = lenient(msgspec.json.decode(payload), kind)
-        except msgspec.DecodeError:  # halves of surrogate pairs and NaN, which the standard library lets pass
-            view = lenient(json.loads(payload), kind)
+        except msgspec.DecodeError:
+            view = lenient(_tree(payload), kind)
     except RecursionError as error:
         raise ValueError("the event is nested too deeply") from error
     return view
+
+
+def _tree(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except msgspec.DecodeError:  # halves of surrogate pairs, NaN and numbers beyond any float
+        return json.loads(payload)
 
 
 @overload

@@ -82,6 +82,20 @@ def test_any_event_makes_the_same_row(data: st.DataObject) -> None:
     assert in_parts == by_bytes
 
 
+ODD = [
+    b'{"csp":{"effective_directive":[1e400]}}',
+    b'{"contexts":{"nel":{"error_type":1e400},"feedback":{"message":5}}}',
+    b'{"template":{"filename":"\\ud800"},"extra":{"a":"\\udfff"}}',
+]
+
+
+@pytest.mark.parametrize("payload", ODD)
+def test_what_only_a_lenient_reader_reads_makes_a_row(payload: bytes) -> None:
+    in_parts, by_bytes = both(payload)
+    assert in_parts == by_bytes
+    assert None not in in_parts
+
+
 def test_events_of_real_clients_go_in_parts_and_make_the_same_rows() -> None:
     bodies = [
         template.fresh(compress=False, event_id="5f3c9a1e0b7d4c2e8a6f1d2c3b4a5960")[1] for template in templates()
