@@ -158,7 +158,6 @@ class Front:
             clock=self.clock,
             spool_add=self.spool.add,
             spool_tell=self.spool.tell,
-            spool_is_roomy=self.spool.is_roomy,
             refused=self.refusals.add,
             admission=admission,
             pressure=MemoryPressure(config.ingest.max_memory_bytes, self.clock, self.disk),

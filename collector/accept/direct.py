@@ -29,7 +29,7 @@ from collector.model.envelope import Envelope
 from collector.model.received import Position, Received
 from collector.protocol.encodings import decode_inline
 from collector.protocol.envelope import parse_envelope
-from collector.protocol.records import max_body_bytes, open_body, spooled_form
+from collector.protocol.records import max_body_bytes, open_body
 
 MAX_BYTES = 256 * 1024  # of a body that is gathered here; a longer one is read and counted piece by piece
 MAX_KNOWN = 1024
@@ -136,14 +136,13 @@ class Direct:
 class Taken:
     """One request whose head was taken. finish() or drop() is called once."""
 
-    __slots__ = ("_at", "_direct", "_encoding", "_fate", "_held_bytes", "_known", "_peer", "_reply")
+    __slots__ = ("_at", "_direct", "_fate", "_held_bytes", "_known", "_peer", "_reply")
 
     def __init__(self, direct: Direct, known: Known, peer: str, held_bytes: int) -> None:
         self._direct = direct
         self._known = known
         self._peer = peer
         self._held_bytes = held_bytes
-        self._encoding = known.encoding
 
     def drop(self) -> None:
         """The body will never be whole."""
@@ -179,8 +178,6 @@ class Taken:
         except ProtocolError as error:
             direct.judge.unread(known.sender, error)
             raise
-        if direct.doors.spool_is_roomy():
-            self._encoding, body = spooled_form(known.encoding, body, decoded)
         self._spool(sender, envelope, body)
 
     async def _begin_large(self, body: bytes) -> None:
@@ -224,7 +221,7 @@ class Taken:
             fate.quantity,
             fate.event_id,
             fate.public_key,
-            self._encoding,
+            known.encoding,
             known.content_type,
             known.client,
             known.user_agent,

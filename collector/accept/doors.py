@@ -24,8 +24,7 @@ SpoolTell = Callable[[Received, bytes, Callable[[Position | CollectorError], Non
 class Doors:
     """spool_add: resolves when durable, raises Busy or Unavailable (at once or when awaited). refused: one outcome of
     an authenticated client. admission, pressure: None is no limit. answers: HTTP status -> count, for the metrics.
-    spool_tell: spool_add for those who would rather be called, if there is such a way; it raises or calls, once.
-    spool_is_roomy: whether bodies may be spooled larger than they came, which saves the worker to inflate them."""
+    spool_tell: spool_add for those who would rather be called, if there is such a way; it raises or calls, once."""
 
     projects: Sequence[ProjectSettings]
     settings: IngestSettings
@@ -36,7 +35,6 @@ class Doors:
     admission: Admission | None = None
     pressure: MemoryPressure | None = None
     spool_tell: SpoolTell | None = None
-    spool_is_roomy: Callable[[], bool] = lambda: False
     new_event_id: Callable[[], str] = new_event_id
     answers: "Counter[int]" = field(default_factory=Counter)
 

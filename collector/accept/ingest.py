@@ -41,7 +41,7 @@ from collector.protocol.auth import Auth
 from collector.protocol.cron import CLIENT as CRON_CLIENT
 from collector.protocol.encodings import decode_inline
 from collector.protocol.envelope import event_id_of
-from collector.protocol.records import BODY_FORMS, max_body_bytes, open_body, parse_body, spooled_form
+from collector.protocol.records import BODY_FORMS, max_body_bytes, open_body, parse_body
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -155,7 +155,7 @@ class Ingest:
                 body = await reader.read(receive, head.content_length())
             if not body and not place.form.may_be_empty:
                 raise ProtocolError(400, "empty request body", "empty_body")
-            envelope, received, body = await self._envelope(received, body)
+            envelope = await self._envelope(received, body)
             if received.door == "envelope":
                 sender = self.judge.owner(envelope, sender, received.project_id)
         except ProtocolError as error:
@@ -184,19 +184,13 @@ class Ingest:
             query=head.query[:MAX_QUERY_BYTES].decode("ascii", "replace") if place.form.name in READS_QUERY else "",
         )
 
-    async def _envelope(self, received: Received, body: bytes) -> tuple[Envelope, Received, bytes]:
-        """Decoded and split; head and body in the form to spool."""
+    async def _envelope(self, received: Received, body: bytes) -> Envelope:
         limits = self.doors.limits
         inline_bytes = min(self.doors.settings.max_inline_bytes, max_body_bytes(received.door, limits))
         decoded = decode_inline(received.encoding, body, inline_bytes)
-        if decoded is None:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.threads, open_body, received, body, limits), received, body
-        envelope = parse_body(received, decoded, limits)
-        if self.doors.spool_is_roomy():
-            encoding, body = spooled_form(received.encoding, body, decoded)
-            received = structs.replace(received, encoding=encoding)
-        return envelope, received, body
+        if decoded is not None:
+            return parse_body(received, decoded, limits)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, open_body, received, body, limits)
 
 
 def _record(received: Received, fate: Fate) -> Received:

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Received(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The head of a spool record; the body travels beside it, as the client sent it or decoded.
+    """The head of a spool record; the body travels beside it, exactly as the client sent it.
 
     door: which HTTP door took it ("envelope", "store", ...; "ledger" is the front's own record of refusals).
     encoding: Content-Encoding of the body as spooled ("" gzip deflate br zstd).

@@ -19,8 +19,6 @@ from collector.protocol.otlp import parse_logs, parse_traces
 from collector.protocol.security import parse_security
 from collector.protocol.store_body import parse_store
 
-MAX_PLAIN_BYTES = 32 * 1024  # nearly all events; the front would write, and the worker read, more than inflating costs
-MAX_PLAIN_GROWTH = 8  # real events shrink to a third; what shrinks more could fill the spool with little traffic
 ENVELOPE_TYPE = "application/x-sentry-envelope"
 
 
@@ -80,10 +78,3 @@ def parse_body(received: Received, decoded: bytes, limits: LimitSettings) -> Env
     if received.event_id and "event_id" not in envelope.headers:
         envelope.headers["event_id"] = received.event_id
     return envelope
-
-
-def spooled_form(encoding: str, body: bytes, decoded: bytes) -> tuple[str, bytes]:
-    """Encoding and bytes to spool of a body that had to be decoded anyway: plain when it is small, as it came else."""
-    if encoding and len(decoded) <= min(MAX_PLAIN_BYTES, MAX_PLAIN_GROWTH * len(body)):
-        return "", decoded
-    return encoding, body

@@ -11,11 +11,6 @@ Folder (names in folder.py, bytes in frame.py and checkpoint.py):
     000000000008.spool    the active one: the next commit overwrites the seal
     checkpoint            up to where files may go
 
-Bodies are what the doors give: as received, or decoded where that had to be done anyway and the body is small
-(protocol/records.py): about three times the bytes for real events, written and synced for less than what inflating them
-again costs. is_roomy() says when: while at most a quarter of the budget is in use. Beyond it bodies stay as received,
-so that a long outage of the worker fits nearly as many events as without it.
-
 Numbers. A Position is (epoch, seq, total). Seq grows by 1 within a file; a new file goes on, or begins 1,000,000 later
 after a restart (journal.RESTART_GAP). Total is the ledger quantity of all records so far, so a gap of total between two
 records is what was lost between them. A folder without readable files begins a new epoch at seq 1, total 0.

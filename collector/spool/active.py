@@ -12,7 +12,7 @@ NO_SEAL = bytes(FRAME_BYTES)
 
 
 class Submission(NamedTuple):
-    """One record on its way: encoded head, body, ledger quantity."""
+    """One record on its way: encoded head, body as received, ledger quantity."""
 
     head: bytes
     body: bytes

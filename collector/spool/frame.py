@@ -22,7 +22,7 @@ Frame, 52 bytes, then head and body without padding:
     20  u64 seq
     28  u64 total: ledger quantity up to and including this record
     36  u32 head length: msgpack map of model.Received
-    40  u32 body length: of the bytes that the head's `encoding` tells of
+    40  u32 body length: as received
     44  u32 CRC-32 of head and body
     48  u32 CRC-32 of bytes 0..47
 

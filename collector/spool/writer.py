@@ -25,7 +25,6 @@ from collector.spool.settings import SpoolSettings
 
 BUSY_SECONDS = 30.0  # when the disk has room again depends on the worker; SDKs drop what they send meanwhile
 QUEUE_BUSY_SECONDS = 5.0
-ROOMY_SHARE = 0.25
 RECORD_OVERHEAD_BYTES = 512  # frame header and head: measured 150-300 bytes
 
 log = structlog.get_logger("spool")
@@ -114,7 +113,6 @@ class SpoolWriter:
         self._room_bytes = 0  # up to which queued bytes nothing is refused; see _measure()
         self._used_bytes = 0
         self._floor_share = 0.0
-        self._is_roomy = False
         self._is_busy = False
         self._emptied: asyncio.Future[None] | None = None  # close() waits for it
         self.on_durable: Callable[[], None] = lambda: None  # called after each commit, once its waiters know
@@ -176,7 +174,6 @@ class SpoolWriter:
         self._floor_share = floor / max(1, free)
         room = min(settings.max_spool_bytes - self._used_bytes, settings.max_queued_bytes, free - floor)
         self._room_bytes = 0 if self._is_closed else room
-        self._is_roomy = self._used_bytes <= ROOMY_SHARE * settings.max_spool_bytes and self._floor_share < ROOMY_SHARE
 
     def _refusal(self, size_bytes: int) -> CollectorError | None:
         journal, settings = self._journal, self._settings
@@ -302,10 +299,6 @@ class SpoolWriter:
         settings, waiting = self._settings, self._queued_bytes
         used = (self._used_bytes + waiting) / settings.max_spool_bytes
         return min(1.0, max(used, waiting / settings.max_queued_bytes, self._floor_share))
-
-    def is_roomy(self) -> bool:
-        """Whether so little waits, with so much free, that larger bodies do not bring the next refusal nearer soon."""
-        return self._is_roomy
 
     def status(self) -> dict[str, Any]:
         """Figures for the status document; `records` and `bytes` are those above the released position."""

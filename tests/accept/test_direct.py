@@ -26,7 +26,6 @@ from tests.protocol.bodies import ENCODERS, EVENT_ID, KEY, envelope
 EVENT = envelope(('{"type":"event"}', b'{"message":"hello"}'))
 PATH = "/api/42/envelope/"
 SHOP = ProjectSettings(id=42, slug="shop", keys=[KEY], allowed_origins=["*.shop.example"])
-HEAD = f"POST {PATH} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n"
 BY_DSN = f'{{"dsn":"http://{KEY}@h/42","event_id":"{EVENT_ID}"}}'
 BIG = envelope(('{"type":"attachment"}', b"line of a log file " * 100_000), ('{"type":"event"}', b"{}"))
 
@@ -191,23 +190,5 @@ def test_memory_is_given_back_whenever_a_body_breaks_off(monkeypatch: pytest.Mon
                 await asyncio.sleep(0.01)
             assert (await house.post(PATH, EVENT)).status == 200
             assert len(house.spooled) == 1
-
-    play(scene())
-
-
-def test_a_small_body_is_spooled_decoded_while_the_spool_is_roomy() -> None:
-    body = ENCODERS["gzip"](EVENT)
-    bomb = ENCODERS["gzip"](envelope(('{"type":"attachment"}', b"x" * 20_000)))
-    large = ENCODERS["gzip"](envelope(('{"type":"attachment"}', bytes(range(48, 120)) * 600)))
-
-    async def scene() -> None:
-        async with open_house(spool_is_roomy=lambda: True) as house:
-            for one in (body, bomb, large):
-                assert (await house.post(PATH, one, "Content-Encoding: gzip")).status == 200
-            coded = f"{HEAD}Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-            chunked = coded + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-            assert (await house.say(chunked)).status == 200
-            kept = [(received.encoding, spooled) for received, spooled in house.spooled]
-            assert kept == [("", EVENT), ("gzip", bomb), ("gzip", large), ("", EVENT)]
 
     play(scene())
