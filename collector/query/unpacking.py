@@ -16,8 +16,6 @@ import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from collector.errors import Damaged
-from collector.machine.disk import RealDisk
-from collector.store.attachments import Attachments
 from collector.store.payload import Dictionary, PayloadCodec, read_dictionaries
 
 JSON_FUNCTION = "collector_event_json"
@@ -62,8 +60,7 @@ def register(connection: duckdb.DuckDBPyConnection, aliases: list[str], data: st
     where contents of attachments are; "" without one."""
     stand_in_for_numpy()
     stand_in_for_pytz()
-    contents = Attachments(RealDisk(), Path(data)).get if data else lambda digest: None
-    codecs = [PayloadCodec(_dictionaries(connection, alias), contents) for alias in aliases]
+    codecs = [PayloadCodec(_dictionaries(connection, alias), _contents(data)) for alias in aliases]
 
     def unpack(segment: int, enc: int, data: bytes | None) -> str | None:
         try:
@@ -89,6 +86,19 @@ def register(connection: duckdb.DuckDBPyConnection, aliases: list[str], data: st
             type=PythonUDFType.NATIVE,
             null_handling=FunctionNullHandling.SPECIAL,
         )
+
+
+def _contents(data: str) -> Callable[[bytes], bytes | None]:
+    def content(digest: bytes) -> bytes | None:
+        if not data:
+            return None
+        # Few queries look into attachments; loading this with each took a quarter of the process's start (measured).
+        from collector.machine.disk import RealDisk
+        from collector.store.attachments import Attachments
+
+        return Attachments(RealDisk(), Path(data)).get(digest)
+
+    return content
 
 
 def _is_json(text: str) -> bool:
