@@ -94,7 +94,7 @@ class Guarded(HttpToolsProtocol):
             if self.addresses[self._peer] <= 0:
                 del self.addresses[self._peer]
         if self._direct is not None:
-            self._direct.taken.drop()
+            self._direct.drop()
             self._direct = None
         super().connection_lost(exc)
 
@@ -204,7 +204,7 @@ class Guarded(HttpToolsProtocol):
         self._deadline = inf
         self._chunk_bytes = 0  # of what follows in the same chunk only what comes after it counts
         if direct is not None:
-            direct.taken.finish(bytes(direct.body), direct)
+            direct.hand_over()
             return
         super().on_message_complete()
         if self.cycle.response_complete:
@@ -286,11 +286,11 @@ class Guarded(HttpToolsProtocol):
 class DirectCycle:
     """A request that the app took without ASGI, in the place of uvicorn's cycle until its answer is out."""
 
-    __slots__ = ("_connection", "body", "disconnected", "keep_alive", "response_complete", "running", "taken")
+    __slots__ = ("_connection", "_taken", "body", "disconnected", "keep_alive", "response_complete", "running")
 
     def __init__(self, connection: Guarded, taken: Taken, keep_alive: bool) -> None:
         self._connection = connection
-        self.taken = taken
+        self._taken: Taken | None = taken
         self.keep_alive = keep_alive
         self.running: set[Any] = connection.tasks
         self.body: bytes | bytearray = b""
@@ -308,6 +308,19 @@ class DirectCycle:
 
     def set(self) -> None:
         """See message_event."""
+
+    def hand_over(self) -> None:
+        """The body is whole."""
+        taken, body = self._taken, self.body
+        self._taken, self.body = None, b""  # the app holds us now: a circle would be memory until it is found
+        if taken is not None:
+            taken.finish(bytes(body), self)
+
+    def drop(self) -> None:
+        """The body will never be whole."""
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.drop()
 
     def add(self, piece: bytes) -> None:
         """More of the body."""
