@@ -44,7 +44,7 @@ CALM_SHARE = 0.6
 WARM_SHARE = 0.25  # of the calm part: caches fill once more after the last restart
 MAX_SLOPE_MB_PER_HOUR = 20.0
 MIN_SLOPE_SECONDS = 300.0  # a shorter stretch says nothing about hours
-RECENT_IDS = 10_000  # two generations: full after six minutes at the usual rate; 100,000 (8 MB) would take an hour
+RECENT_IDS = 10_000  # full after three minutes at the usual rate; 100,000 (8 MB) would take half an hour
 HEAVY = (
     "SELECT count(*) AS n FROM events a, (SELECT * FROM events LIMIT 300) b WHERE a.title > b.title",
     "SELECT issue_id, count(DISTINCT user_id) AS n FROM events GROUP BY 1 ORDER BY 2 DESC LIMIT 20",
@@ -344,7 +344,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0, help="which faults, when; a new one each time by default")
-    parser.add_argument("--rate", type=float, default=60.0, help="requests per second")
+    parser.add_argument("--rate", type=float, default=120.0, help="requests per second")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="run in this folder and leave it there")
     args = parser.parse_args()
