@@ -185,7 +185,12 @@ class Reloader:
         if is_replaced and (mistakes := await self._front.replace_worker(wanted)):
             await self._front.replace_worker(before)
             raise ConfigError(mistakes)
-        self._front.take(wanted)
+        try:
+            self._front.take(wanted)
+        except Exception:  # a bug; whatever it is, worker and front must have the same configuration
+            if is_replaced:
+                await self._front.replace_worker(before)
+            raise
         self._generation += 1
         return msgspec.structs.replace(
             self._outcome(APPLIED, [change for change in differing if not change.needs_restart], waiting),
