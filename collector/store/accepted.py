@@ -22,14 +22,15 @@ class Accepted:
     """One commit's."""
 
     def __init__(self) -> None:
+        self._events: dict[tuple[float, int, str, str], int] = {}
         self._quantities: Counter[tuple[int, int, str, str]] = Counter()
         self._items: Counter[tuple[int, int, str, str]] = Counter()
 
     def event(self, row: EventRow, count: int = 1, reason: str = "") -> None:
         """An event, or several that are alike."""
-        key = (int(row.received_at) // 60 * 60, row.project_id, OF_TYPE.get(row.type, "error"), reason)
-        self._quantities[key] += count
-        self._items[key] += count
+        key = (row.received_at // 60, row.project_id, row.type, reason)
+        events = self._events
+        events[key] = events.get(key, 0) + count
 
     def item(self, item: ItemRow) -> None:
         """Any other item."""
@@ -42,9 +43,14 @@ class Accepted:
 
     def rows(self) -> list[OutcomeRow]:
         """One row a minute, project, category and reason."""
+        quantities, items = self._quantities.copy(), self._items.copy()
+        for (minute, project_id, kind, reason), count in self._events.items():
+            key = (int(minute) * 60, project_id, OF_TYPE.get(kind, "error"), reason)
+            quantities[key] += count
+            items[key] += count
         return [
-            OutcomeRow(minute, project_id, "", category, ACCEPTED, reason, quantity, self._items[key])
-            for key, quantity in self._quantities.items()
+            OutcomeRow(minute, project_id, "", category, ACCEPTED, reason, quantity, items[key])
+            for key, quantity in quantities.items()
             for minute, project_id, category, reason in [key]
         ]
 

@@ -7,6 +7,7 @@ looked up, and attached too.
 A key is one integer, project and hash, so that 200,000 hashes take about 25 MB.
 """
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def short_id(slug: str, short_no: int) -> str:
     return f"{slug.upper()}-{base32(short_no)}"
 
 
+@functools.lru_cache(2048)
 def hash_key(project_id: int, digest: str) -> int:
     """One integer for a hash of a project."""
     try:
