@@ -41,7 +41,7 @@ from tests.helpers.corpus import templates
 from tests.helpers.running import KEY
 from tests.helpers.spool import InlineLanes
 
-BATCH = 100
+BATCH = Config().process.batch_records  # a backlog is digested in whole batches
 AUTH = f"Sentry sentry_version=7, sentry_key={KEY}, sentry_client=load/1".encode()
 Stage = tuple[str, Any, str]
 STAGES: list[Stage] = [

@@ -52,6 +52,11 @@ class IssueBuckets:
             (issue_id, Fill(project_id, tokens, at)) for issue_id, project_id, tokens, at in fills
         )
 
+    def are_limited(self, project_id: int) -> bool:
+        """Whether issues of the project have a rate."""
+        rate = self._rates.get(project_id)
+        return rate is not None and rate.per_second is not None
+
     def take(self, staged: Fills, project_id: int, issue_id: int, at: float) -> bool:
         """True when this event of the issue keeps its payload; the fill goes to `staged`."""
         rate = self._rates.get(project_id)

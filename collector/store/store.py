@@ -242,8 +242,11 @@ class Store:
 
     def is_over(self, project_id: int, hashes: Sequence[str], at: float) -> int:
         """0 while the issue of these hashes may keep an event at that time, else the number of the commit to come."""
+        buckets = self._planner.buckets
+        if not buckets.are_limited(project_id):  # asked of every event
+            return 0
         issue_id = self._planner.index.issue_of(project_id, hashes)
-        return self._commits + 1 if issue_id and self._planner.buckets.is_empty(issue_id, at) else 0
+        return self._commits + 1 if issue_id and buckets.is_empty(issue_id, at) else 0
 
     def commit(self, batch: Sequence[Digested]) -> Committed:
         """Makes a batch durable. Raises Unavailable (try the same batch again later; `maintain` may make room) or
