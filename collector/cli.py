@@ -64,9 +64,9 @@ def _config_path(args: argparse.Namespace) -> Path:
 
 def serve(args: argparse.Namespace) -> int:
     """Run the collector."""
-    from collector.reload import hold_hangups
+    from collector.reload import Hangups
 
-    hangups = hold_hangups()
+    hangups = Hangups()
     from collector.machine.logs import set_up_logs
     from collector.serve import serve as run
 

@@ -15,6 +15,7 @@ Promises
 
 import asyncio
 import hashlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -232,11 +233,42 @@ class Reloader:
         return outcome
 
 
-def hold_hangups() -> list[int]:
-    """From the first moment on a hangup is noted in the list that is returned, instead of ending the process."""
-    noted: list[int] = []
-    signal.signal(signal.SIGHUP, lambda number, frame: noted.append(number))
-    return noted
+class Hangups:
+    """SIGHUP asks for a reload, unless it says that the terminal of the start is gone: then it is time to stop, as for
+    any command (nohup prevents that as usual). From the moment that this is made it ends the process no more; what
+    comes before `hand_over` is noted."""
+
+    def __init__(self) -> None:
+        is_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._has_terminal = not is_ignored and _has_terminal()
+        self._noted = 0
+        signal.signal(signal.SIGHUP, lambda number, frame: self._note())
+
+    def _note(self) -> None:
+        self._noted += 1
+
+    def hand_over(
+        self, loop: asyncio.AbstractEventLoop, reload: Callable[[], object], stop: Callable[[], None]
+    ) -> None:
+        """From here on the loop calls `reload` or `stop`."""
+
+        def hung_up() -> None:
+            if self._has_terminal and not _has_terminal():
+                stop()
+            else:
+                reload()
+
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
+        if self._noted:
+            hung_up()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _plain(told: Outcome | Plan) -> dict[str, Any]:

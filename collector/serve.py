@@ -15,7 +15,7 @@ import socket
 import sys
 import tomllib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from collector.machine.loops import calm_collector
 from collector.machine.memory import give_back
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
-from collector.reload import Reloader
+from collector.reload import Hangups, Reloader
 from collector.spool.writer import SpoolWriter
 from collector.status import MAX_BEAT_AGE_SECONDS, Facts, compose
 from collector.web.app import build_web
@@ -382,15 +382,13 @@ class Front:
         self.sql.stop()
         self.server.should_exit = True
 
-    async def run(self, announce: Callable[[list[str], str], None], hangups: Sequence[int] = ()) -> int:
+    async def run(self, announce: Callable[[list[str], str], None], hangups: Hangups | None = None) -> int:
         """Serve until a signal. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.on_signal)
-        if self.reloader:
-            loop.add_signal_handler(signal.SIGHUP, self.reloader.ask)
-            if hangups:
-                self.reloader.ask()
+        if self.reloader and hangups:
+            hangups.hand_over(loop, self.reloader.ask, self.on_signal)
         await self.spool.start()
         self.recall_admission()
         listener = _listen(self.config.listen.address)
@@ -455,10 +453,10 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def serve(config: Config, start_thread: StartThread | None, source: Source, hangups: Sequence[int] = ()) -> int:
+def serve(config: Config, start_thread: StartThread | None, source: Source, hangups: Hangups) -> int:
     """Run the collector until it is told to stop; the exit code. Raises ConfigError, Unavailable (folder in use).
 
-    source: where the configuration comes from. hangups: those that came before (collector.reload.hold_hangups).
+    source: where the configuration comes from. hangups: those that came before.
     """
     import uvloop
 

@@ -1,7 +1,9 @@
 """Structured logs: JSON lines on stderr, control characters escaped by the encoder, nothing per request."""
 
+import contextlib
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -19,12 +21,27 @@ def set_up_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=Forgiving(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
     handler = _ToStructlog()
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)  # libraries: only what went wrong
+
+
+class Forgiving:
+    """A stream whose trouble (a terminal that is gone, a full disk) never stops what only wants to tell something."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _ToStructlog(logging.Handler):

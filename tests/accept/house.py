@@ -13,7 +13,7 @@ import uvloop
 
 from collector.accept.doors import Doors
 from collector.accept.guard import uvicorn_settings
-from collector.accept.ingest import build_ingest
+from collector.accept.ingest import IngestApp, build_ingest
 from collector.accept.settings import IngestSettings
 from collector.model.outcome import Outcome
 from collector.model.project import ProjectSettings
@@ -48,6 +48,7 @@ class House:
     failure: Exception | None = None
     gate: asyncio.Event | None = None
     doors: Doors = field(init=False)
+    app: IngestApp = field(init=False)
 
     async def spool_add(self, received: Received, body: bytes) -> Position:
         """Durable as soon as the gate opens, when there is one."""
@@ -150,7 +151,7 @@ async def open_house(
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     house.port = listener.getsockname()[1]
-    app = build_ingest(house.doors, behind(house.doors, page))
+    app = house.app = build_ingest(house.doors, behind(house.doors, page))
     server = QuietServer(uvicorn_settings(app, settings, graceful_seconds=1))
     served = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

@@ -37,7 +37,13 @@ class Terminal:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        os.close(self._ours)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """The window is closed."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
 
     def type(self, keys: str) -> None:
         """Send keys as they are; \\r is Enter, \\x03 Ctrl-C, \\t Tab."""

@@ -15,6 +15,7 @@ import pytest
 
 from collector.machine.link import ask_front
 from tests.helpers.running import COLLECTOR, KEY, PROJECT, Collector, balanced, envelope, error_event, wait_for
+from tests.helpers.terminal import Terminal
 
 pytestmark = pytest.mark.process
 
@@ -336,3 +337,18 @@ def test_a_worker_that_is_a_thread_is_replaced_too(tmp_path: Path) -> None:
         assert running.stop() == 0
     finally:
         running.close()
+
+
+def test_a_terminal_that_closes_stops_what_was_started_in_it(tmp_path: Path) -> None:
+    """
+    1. `serve` in a terminal; a SIGHUP of somebody reloads. 2. The terminal is gone.
+    Result: it stops in an orderly way, as the next start sees, and does not live on without anybody's knowledge.
+    """
+    running = Collector(tmp_path, PROJECT)
+    with Terminal([*COLLECTOR, "serve", "--config", str(running.config)], {}, tmp_path) as terminal:
+        terminal.wait_for("DATA")
+        terminal.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: running.status()["config"]["reloads"]["unchanged"] == 1, what="a reload")
+        terminal.hang_up()
+        terminal.process.wait(20)
+    assert not (running.data / "tmp" / "control.sock").exists()
