@@ -146,6 +146,12 @@ def lines_of(answer: Answer, cross_origin: bool) -> bytes:
     return lines
 
 
+@lru_cache(maxsize=2)
+def id_lines(cross_origin: bool) -> bytes:
+    """The header lines of with_id()."""
+    return lines_of(with_id("0" * 32), cross_origin)
+
+
 async def respond(send: Send, answer: Answer, cross_origin: bool, exchange: Exchange | None = None) -> None:
     """Write one response."""
     size_bytes = len(answer.body)

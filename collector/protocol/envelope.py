@@ -20,7 +20,9 @@ from collector.protocol.dsn import parse_dsn
 from collector.protocol.limits import LimitSettings, limit_sentence
 
 _LF = 10
+_LOWER_HEX = "0123456789abcdef"
 _CR = 13
+_BLANK = b" \t\r\n"
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _ID_FORM = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIME_FORM = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -35,7 +37,11 @@ def bad_envelope(cause: str) -> ProtocolError:
 
 def event_id_of(value: object) -> str | None:
     """32 lower-case hex digits of an id with or without dashes; None when `value` is not one."""
-    if isinstance(value, str) and _ID_FORM.fullmatch(value):
+    if not isinstance(value, str):
+        return None
+    if len(value) == 32 and not value.strip(_LOWER_HEX):  # as nearly all SDKs write it
+        return value
+    if _ID_FORM.fullmatch(value):
         return value.replace("-", "").lower()
     return None
 
@@ -49,9 +55,10 @@ def parse_envelope(body: bytes, limits: LimitSettings) -> Envelope:
     items: list[Item] = []
     end = len(body)
     while at < end:
-        at = _skip_blanks(body, at)
-        if at >= end:
-            break
+        if body[at] in _BLANK:
+            at = _skip_blanks(body, at)
+            if at >= end:
+                break
         if len(items) >= limits.max_envelope_items:
             sentence = limit_sentence("max_envelope_items", limits.max_envelope_items)
             raise bad_envelope(f"too many individual items, {sentence}")
@@ -140,6 +147,8 @@ def _json_object(body: bytes, at: int, max_bytes: int, wrong: str) -> tuple[dict
         raise bad_envelope(f"{wrong}, not a JSON object")
     if body[stop - 1] in b" \t":
         raise bad_envelope("missing newline after header or payload")
+    if stop < len(body) and body[stop] == _LF:
+        return value, stop + 1
     return value, _line_end(body, stop)
 
 
@@ -174,7 +183,5 @@ def _line_end(body: bytes, at: int) -> int:
 
 
 def _skip_blanks(body: bytes, at: int) -> int:
-    if body[at] not in b" \t\r\n":
-        return at
     match = _BLANKS.match(body, at)
     return match.end() if match else at

@@ -105,3 +105,13 @@ def test_the_first_line_is_read_for_auth_only_when_it_is_an_object() -> None:
     assert first_line(b'{"dsn":"x"}\n{"type":"a"}', LIMITS) == {"dsn": "x"}
     assert first_line(b'{\n"dsn":"x"}\n', LIMITS) == {}
     assert first_line(b"[1]\n", LIMITS) == {}
+
+
+@pytest.mark.parametrize("value", ["0" * 31, "0" * 33, "g" * 32, "0" * 15 + "-" + "0" * 16, " " + "0" * 31, None, 5])
+def test_what_is_no_id_is_none(value: object) -> None:
+    assert event_id_of(value) is None
+
+
+def test_an_id_is_lower_case_without_dashes() -> None:
+    dashed = "5F3C9A1E-0b7d-4c2e-8a6f-1d2c3b4a5960"
+    assert event_id_of(dashed) == event_id_of(dashed.replace("-", "").lower()) == "5f3c9a1e0b7d4c2e8a6f1d2c3b4a5960"
