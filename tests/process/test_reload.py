@@ -219,13 +219,12 @@ def test_a_wrong_file_changes_nothing_and_everybody_says_so(running: Collector, 
 
 
 def test_the_commands_tell_what_differs_and_what_came_of_it(running: Collector, tmp_path: Path) -> None:
-    assert "nothing differs" in running.command("plan")
     written(running, PROJECT + '[query]\ntoken = "a-token-of-its-own-16"\n[upstream]\nwindow = "3 s"\n')
     planned = running.command("plan", code=2)
     assert '~ upstream.window  "60 s" -> "3 s"' in planned
     assert "a-token" not in planned and '"***"' in planned
     assert "the worker was replaced" in running.command("reload")
-    assert running.command("plan", "--json") and json.loads(running.command("plan", "--json"))["changes"] == []
+    assert "nothing differs" in running.command("plan")
     other = tmp_path / "other.toml"
     other.write_text(LISTEN + PROJECT)
     assert paths(json.loads(running.command("plan", str(other), "--json", code=2))) == [
@@ -280,6 +279,7 @@ def test_a_reload_while_the_worker_is_being_started_again_is_applied(running: Co
     assert balanced(running.drained()["ledger"])
 
 
+@pytest.mark.long
 def test_a_query_beside_a_reload_is_answered(running: Collector) -> None:
     written(running, PROJECT + 'max_age = "7 d"\n')
     reload = subprocess.Popen([*COLLECTOR, "reload", "--config", str(running.config)], stdout=subprocess.DEVNULL)
@@ -313,9 +313,8 @@ def test_hangups_during_start_and_stop_are_taken_as_they_come(tmp_path: Path) ->
         written(running, PROJECT + 'max_age = "8 d"\n')
         process.send_signal(signal.SIGHUP)
         assert running.stop() == 0
-        running.start()
-        assert running.drained()["ledger"]["stored"] == 1
-        assert ask_front(running.data, "plan", str(running.config), 10)["changes"] == []
+        assert "Traceback" not in running.tail()
+        assert running.status()["ledger"]["stored"] == 1
     finally:
         running.close()
 
@@ -339,6 +338,7 @@ def test_a_worker_that_is_a_thread_is_replaced_too(tmp_path: Path) -> None:
         running.close()
 
 
+@pytest.mark.long
 def test_a_terminal_that_closes_stops_what_was_started_in_it(tmp_path: Path) -> None:
     """
     1. `serve` in a terminal; a SIGHUP of somebody reloads. 2. The terminal is gone.
