@@ -6,13 +6,13 @@ from typing import Any
 import zstandard
 
 from collector.accept.doors import Doors
-from collector.accept.hub import build_hub
+from collector.accept.hub import HubApp, build_hub
 from collector.errors import Busy
 from collector.hub.batch import CONTENT_TYPE, Batch, write_batch
 from collector.hub.edges import Edges
 from collector.model.settings import Size
 from collector.protocol.limits import LimitSettings
-from tests.accept.house import Answer, House, open_house, play, request
+from tests.accept.house import Answer, House, open_house, page, play, request
 from tests.hub.making import BATCH_ID, BERLIN, EDGES, OSLO, batch, entry
 
 PATH = "/api/hub/batches/"
@@ -122,3 +122,29 @@ def test_a_collector_that_is_no_hub_has_no_such_door() -> None:
             assert (await send(house, batch())).status == 404
 
     play(scene())
+
+
+def test_another_configuration_goes_on_with_what_was_answered_and_refused() -> None:
+    async def scene(house: House, edges: Edges) -> None:
+        await send(house, batch())
+        await send(house, batch(), "nobody's token")
+        await send(house, batch(edge="elsewhere"), OSLO)
+        others = Edges([edge for edge in EDGES if edge.name == "berlin"])
+        others.take_over(edges)
+        house.app.take(house.doors, build_hub(house.doors, others, page, hub_of(house)))
+        assert (await send(house, batch())).json["repeated"] is True
+        assert (await send(house, batch(edge="oslo", project_id=1), OSLO)).status == 401
+        assert others.status() == {
+            "berlin": {"refused": {}, "last_error": ""},
+            "unknown": {"refused": {"hub_token": 2}, "last_error": "unknown edge token"},
+        }
+        house.app.take(house.doors, page)
+        assert (await send(house, batch())).status == 404
+
+    told(scene)
+
+
+def hub_of(house: House) -> HubApp:
+    fallback = house.app._fallback
+    assert isinstance(fallback, HubApp)
+    return fallback
