@@ -9,7 +9,9 @@ import pytest
 
 from collector.config import Config, Source
 from collector.errors import Unavailable
+from collector.machine.disk import RealDisk
 from collector.reload import APPLIED, REFUSED, UNCHANGED, Reloader
+from collector.serve import with_default_project
 from tests.helpers.clock import FakeClock
 from tests.helpers.running import PROJECT
 
@@ -174,3 +176,13 @@ def test_a_plan_changes_nothing_and_tells_what_a_reload_would(tmp_path: Path) ->
         assert "cannot be read" in (await house.reloader.plan(tmp_path / "none.toml")).mistakes[0]
 
     play(tmp_path, scene)
+
+
+def test_the_generated_project_stays_the_same_and_a_plan_makes_none(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("")
+    config, disk = Source(path, {}, {}).load(), RealDisk()
+    assert with_default_project(config, disk, may_make=False).project == []
+    assert not (tmp_path / "data").exists()
+    made = with_default_project(config, disk)
+    assert made == with_default_project(config, disk) == with_default_project(config, disk, may_make=False)
