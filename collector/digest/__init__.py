@@ -8,7 +8,7 @@ Promises
 - Every column says what the scrubbed bytes say.
 - Digesting the same record twice gives the same result; only its head and body are looked at, no clock.
 
-Order of an event: normalise (read, repair, finish) -> enrich -> filter -> scrub -> group -> row. Until it is scrubbed an
-event stays in parts (normalised), because to write and to decode it once more would cost more than most of the stages.
+Order of an event: normalise (read, repair, finish) -> enrich -> filter -> scrub -> group -> row. Until it is
+scrubbed an event stays in parts (normalised): to write and decode it once more would cost more than most of the stages.
 Sources: reference pages on the protocol (D, E, F) and on HTTP (section 4).
 """

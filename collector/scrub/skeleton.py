@@ -144,7 +144,7 @@ class Leaves:
         self._runs: list[tuple[int, tuple[PathPart, ...], tuple[str, ...]]] = []
 
     def add(self, path: tuple[PathPart, ...], names: tuple[str, ...], leaves: Iterable[Leaf]) -> int:
-        """The leaves of these names of every element of the list at `path`, or of the request; the first one's number."""
+        """The leaves of these names of every element of the list at `path`, or of the request; number of the first."""
         first = len(self.raws)
         self._runs.append((first, path, names))
         self.raws += leaves
