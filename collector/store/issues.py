@@ -71,36 +71,48 @@ class Assignment:
 
     def assign(self, row: EventRow) -> Assigned:
         """The issue of an event, a new one when none of its hashes is known."""
-        digests = row.hashes
-        keys = [hash_key(row.project_id, digest) for digest in digests]
-        found = self._first(keys)
-        if not found and row.secondary_hashes:
-            digests = [*row.hashes, *row.secondary_hashes]
-            keys += [hash_key(row.project_id, digest) for digest in row.secondary_hashes]
-            found = self._first(keys[len(row.hashes) :])
+        project_id, digests = row.project_id, row.hashes
+        known, learnt = self._index.known, self._known
+        found, missing = 0, False
+        for digest in digests:
+            key = hash_key(project_id, digest)
+            issue_id = known.get(key) or learnt.get(key)
+            if issue_id is None:
+                missing = True
+            elif not found:
+                found = issue_id
         flags = 0
+        if not found and row.secondary_hashes:
+            digests = [*digests, *row.secondary_hashes]
+            found = self._first(project_id, row.secondary_hashes)
         if not found:
             found, flags = self._create(row), NEW
-        known, learnt = self._index.known, self._known
-        for key, digest in zip(keys, digests, strict=True):
-            if key not in known and key not in learnt:
-                self._known[key] = found
-                self.hashes.append((row.project_id, digest, found))
-                is_primary = digest in row.hashes
-                self.configs.add((row.project_id, row.grouping_config if is_primary else row.secondary_config))
+        if missing:
+            self._attach(row, digests, found)
         if found in self._index.resolved and found not in self._reopened:
             self._reopened.add(found)
             flags |= REGRESSED
         self._look(found, row, bool(flags & NEW))
         return Assigned(found, flags)
 
-    def _first(self, keys: list[int]) -> int:
+    def _first(self, project_id: int, digests: Sequence[str]) -> int:
         known, learnt = self._index.known, self._known
-        for key in keys:
-            found = learnt.get(key) or known.get(key)
-            if found:
+        for digest in digests:
+            key = hash_key(project_id, digest)
+            if found := known.get(key) or learnt.get(key):
                 return found
         return 0
+
+    def _attach(self, row: EventRow, digests: Sequence[str], issue_id: int) -> None:
+        """Those of these hashes that nobody has are the issue's from now on."""
+        known, learnt = self._index.known, self._known
+        for digest in digests:
+            key = hash_key(row.project_id, digest)
+            if key not in known and key not in learnt:
+                learnt[key] = issue_id
+                self.hashes.append((row.project_id, digest, issue_id))
+                is_primary = digest in row.hashes
+                self.configs.add((row.project_id, row.grouping_config if is_primary else row.secondary_config))
 
     def _create(self, row: EventRow) -> int:
         issue_id = self._next_id

@@ -77,7 +77,7 @@ class Planner:
         stored = duplicates = unaccounted = 0
         recent, seen = self.recent, plan.seen
         batches = Batches(self.place_of)
-        records = [batches.once(record) for record in batch]
+        records = [batches.once(record) if record.told else record for record in batch]
         for record in records:
             outcomes += record.outcomes
             unaccounted += record.quantity - record.parts
@@ -107,7 +107,7 @@ class Planner:
                 accepted.item(item)
         delta = Delta(
             stored=stored, summarised=beyond.quantity, unaccounted=unaccounted, new_issues=assignment.new_issues,
-            hashes=assignment.hashes, occurrences=[*occurrences, *beyond.alike.values()],
+            hashes=assignment.hashes, occurrences=[*occurrences, *beyond.occurrences()],
             retitled=list(assignment.retitled.values()), outcomes=add_outcomes(outcomes),
             fills=self.buckets.low(plan.fills), configs=sorted(assignment.configs), told=batches.told,
             accepted=accepted.rows(),
@@ -142,22 +142,31 @@ class _Beyond:
 
     def __init__(self) -> None:
         self.quantity = 0
-        self.alike: dict[tuple[int, int, str, int], Occurrence] = {}
+        self._alike: dict[tuple[int, int, str, int], list[Occurrence]] = {}
 
     def add(self, one: Occurrence, row: EventRow, rows_of: dict[bytes, EventRow]) -> None:
         """Counts one. The row of the first stays at hand for this commit, so that forward can show an exemplar."""
         self.quantity += one.count
         key = (one.issue_id, one.user, one.level, int(one.at) // 3600)
-        same = self.alike.get(key)
+        same = self._alike.get(key)
         if same is None:
             if row.payload:
                 rows_of[one.event_id] = row
-            self.alike[key] = one
-            return
-        self.alike[key] = Occurrence(
-            same.issue_id, same.project_id, same.event_id, min(same.at, one.at), same.user, same.level, same.flags,
-            same.count + one.count, max(same.until, one.at),
-        )  # fmt: skip
+            self._alike[key] = [one]
+        else:
+            same.append(one)
+
+    def occurrences(self) -> list[Occurrence]:
+        """One for all that are alike."""
+        return [same[0] if len(same) == 1 else _together(same) for same in self._alike.values()]
+
+
+def _together(alike: list[Occurrence]) -> Occurrence:
+    first = alike[0]
+    return Occurrence(
+        first.issue_id, first.project_id, first.event_id, min(one.at for one in alike), first.user, first.level,
+        first.flags, sum(one.count for one in alike), max(one.until for one in alike),
+    )  # fmt: skip
 
 
 def rest_of(one: Occurrence, standing: Standing) -> list[Occurrence]:
