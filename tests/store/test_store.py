@@ -359,3 +359,11 @@ def test_a_new_spool_starts_a_new_epoch_and_the_base_keeps_the_ledger_balanced(o
     assert store.position == Position(8, 1, 1)
     assert store.status().epoch_base == 10
     assert balance(store) == 10 + store.position.total
+
+
+def test_the_newest_issues_of_all_projects_come_newest_first(open_store: Opener) -> None:
+    store = open_store(projects=SHOP_AND_BLOG)
+    seen = [(42, 1), (43, 9), (42, 3), (42, 4), (43, 2), (42, 7)]
+    store.commit([record(n, event(n, n, NOW + at, project)) for n, (project, at) in enumerate(seen, 1)])
+    assert [one["short_id"] for one in store.recent_issues(4)] == ["BLOG-1", "SHOP-4", "SHOP-3", "SHOP-2"]
+    assert len(store.recent_issues(100)) == len(seen)
