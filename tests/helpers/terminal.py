@@ -85,5 +85,6 @@ class Terminal:
 
 
 def _take() -> None:
-    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal."""
+    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal, and so is its end under nohup too."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
