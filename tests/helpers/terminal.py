@@ -85,6 +85,6 @@ class Terminal:
 
 
 def _take() -> None:
-    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal, and so is its end under nohup too."""
+    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal, and its end too, under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
