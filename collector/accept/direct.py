@@ -74,8 +74,7 @@ class Direct:
         self._is_open = admission is None or not admission.guards_addresses
 
     def take(self, url: bytes, headers: RawHeaders, peer: str) -> "Taken | None":
-        """The request of this head (names in lower case, method POST), or None. Its memory is counted from here on,
-        until finish() has answered or drop() is called."""
+        """The request of this head (names in lower case, method POST), or None."""
         if not self._is_open:
             return None
         size_bytes = 0
@@ -89,16 +88,11 @@ class Direct:
             elif name == b"transfer-encoding":
                 return None
         known = self._known.get((url, *read)) or self._learn(url, read)
-        inflight = self.inflight
-        if (
-            known is None
-            or size_bytes > self._max_bytes
-            or (inflight.held_bytes + size_bytes > inflight.max_bytes and inflight.held_bytes)
-            or (self.doors.pressure is not None and self.doors.pressure.trouble())
-        ):
+        if known is None or size_bytes > self._max_bytes:
             return None
-        inflight.held_bytes += size_bytes
-        return Taken(self, known, peer, size_bytes)
+        if self.doors.pressure is not None and self.doors.pressure.trouble():
+            return None
+        return Taken(self, known, peer)
 
     def _learn(self, url: bytes, headers: RawHeaders) -> Known | None:
         try:
@@ -134,15 +128,25 @@ class Direct:
 
 
 class Taken:
-    """One request whose head was taken. finish() or drop() is called once."""
+    """One request whose head was taken. finish() or drop() is called once, unless grow() has answered."""
 
     __slots__ = ("_at", "_direct", "_fate", "_held_bytes", "_known", "_peer", "_reply")
 
-    def __init__(self, direct: Direct, known: Known, peer: str, held_bytes: int) -> None:
+    def __init__(self, direct: Direct, known: Known, peer: str) -> None:
         self._direct = direct
         self._known = known
         self._peer = peer
-        self._held_bytes = held_bytes
+        self._held_bytes = 0
+
+    def grow(self, size_bytes: int, reply: DirectCycle) -> None:
+        """Count what is in memory until the answer is out, or drop(); with too much of it the answer is 503."""
+        try:
+            self._direct.inflight.take(size_bytes)
+        except Busy as error:
+            self._reply = reply
+            self._answer(of_error(error))
+        else:
+            self._held_bytes += size_bytes
 
     def drop(self) -> None:
         """The body will never be whole."""

@@ -35,6 +35,10 @@ SPARE_FILES = 256  # file descriptors kept for spool, stores and outgoing connec
 class Taken(Protocol):
     """A request that the app took by its head."""
 
+    def grow(self, size_bytes: int, reply: "DirectCycle") -> None:
+        """So much more of its body is here; may be answered at once."""
+        ...
+
     def drop(self) -> None:
         """Its body will never be whole."""
         ...
@@ -193,8 +197,6 @@ class Guarded(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self._direct is None:
             super().on_body(body)
-        elif not self._direct.body:
-            self._direct.body = body
         else:
             self._direct.add(body)
 
@@ -203,10 +205,11 @@ class Guarded(HttpToolsProtocol):
         self._phase = _ANSWER
         self._deadline = inf
         self._chunk_bytes = 0  # of what follows in the same chunk only what comes after it counts
-        if direct is not None:
+        if direct is None:
+            super().on_message_complete()
+        elif not direct.response_complete:
             direct.hand_over()
             return
-        super().on_message_complete()
         if self.cycle.response_complete:
             self._rest()
 
@@ -287,14 +290,14 @@ class Guarded(HttpToolsProtocol):
 class DirectCycle:
     """A request that the app took without ASGI, in the place of uvicorn's cycle until its answer is out."""
 
-    __slots__ = ("_connection", "_taken", "body", "disconnected", "keep_alive", "response_complete", "running")
+    __slots__ = ("_body", "_connection", "_taken", "disconnected", "keep_alive", "response_complete", "running")
 
     def __init__(self, connection: Guarded, taken: Taken, keep_alive: bool) -> None:
         self._connection = connection
         self._taken: Taken | None = taken
         self.keep_alive = keep_alive
         self.running: set[Any] = connection.tasks
-        self.body: bytes | bytearray = b""
+        self._body: bytes | bytearray = b""
         self.disconnected = self.response_complete = False
 
     @property
@@ -312,8 +315,8 @@ class DirectCycle:
 
     def hand_over(self) -> None:
         """The body is whole."""
-        taken, body = self._taken, self.body
-        self._taken, self.body = None, b""  # the app holds us now: a circle would be memory until it is found
+        taken, body = self._taken, self._body
+        self._taken, self._body = None, b""  # the app holds us now: a circle would be memory until it is found
         if taken is not None:
             taken.finish(bytes(body), self)
 
@@ -325,15 +328,23 @@ class DirectCycle:
 
     def add(self, piece: bytes) -> None:
         """More of the body."""
-        if isinstance(self.body, bytes):
-            self.body = bytearray(self.body)
-        self.body += piece
+        if self._taken is not None:
+            self._taken.grow(len(piece), self)
+        if self._taken is None:  # answered, perhaps just now
+            return
+        if not self._body:
+            self._body = piece
+            return
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += piece
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """Write one whole answer. headers: complete lines, content-length among them."""
         if self.disconnected:
             return
         self.response_complete = True
+        self._taken, self._body = None, b""
         connection = self._connection
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         connection.transport.write(b"".join((STATUS_LINE[status], headers, end, body)))

@@ -182,7 +182,7 @@ def test_memory_is_given_back_whenever_a_body_breaks_off(monkeypatch: pytest.Mon
             for _, writer in half:
                 writer.write(request(PATH, EVENT, AUTH)[:-1])
                 await writer.drain()
-            while len(inflight) < 1 or max(inflight, key=id).held_bytes < 5 * len(EVENT):
+            while len(inflight) < 1 or max(inflight, key=id).held_bytes < 5 * (len(EVENT) - 1):
                 await asyncio.sleep(0.01)
             for _, writer in half:
                 await hang_up(writer)
@@ -190,5 +190,28 @@ def test_memory_is_given_back_whenever_a_body_breaks_off(monkeypatch: pytest.Mon
                 await asyncio.sleep(0.01)
             assert (await house.post(PATH, EVENT)).status == 200
             assert len(house.spooled) == 1
+
+    play(scene())
+
+
+def test_a_body_that_finds_no_memory_is_503_in_its_middle_and_the_connection_goes_on() -> None:
+    settings = IngestSettings(max_inflight_bytes=Size("64 KiB"))
+    body = envelope(('{"type":"attachment","length":50000}', b"x" * 50_000))
+
+    async def scene() -> None:
+        async with open_house(settings) as house:
+            first, second = await house.dial(), await house.dial()
+            first[1].write(request(PATH, body, AUTH)[:-1])
+            await asyncio.sleep(0.05)
+            second[1].write(request(PATH, body, AUTH)[:-1])
+            busy = await read_answer(second[0])
+            assert (busy.status, busy.headers["retry-after"]) == (503, "5")
+            first[1].write(b"\n")
+            assert (await read_answer(first[0])).status == 200
+            second[1].write(b"\n" + request(PATH, body, AUTH))
+            assert (await read_answer(second[0])).status == 200
+            assert len(house.spooled) == 2
+            await hang_up(first[1])
+            await hang_up(second[1])
 
     play(scene())
