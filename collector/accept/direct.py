@@ -1,9 +1,10 @@
-"""The usual request without ASGI: an envelope by POST with a Content-Length, handed over by the guard in two steps.
+"""The usual request without ASGI: an envelope by POST, handed over by the guard in steps.
 
 `Direct.take` judges the head. It takes only what it knows to be fine so far, and says None to all the rest, which then
-goes the general way (ingest.py) from its first byte on: refusals that need no body, other doors and methods, chunked
-bodies, guarded addresses, short memory. `Taken.finish` gets the whole body; the verdict is Judge's, as on the general
-way, so both ways say the same (tests/accept/test_direct.py). Measured: a request costs half of what it does as ASGI.
+goes the general way (ingest.py) from its first byte on: refusals that need no body, other doors and methods, guarded
+addresses, a process under pressure. `Taken.grow` counts the body as it comes, `Taken.finish` gets it whole. The verdict
+is Judge's, as on the general way, so both ways say the same (tests/accept/test_direct.py). Measured in one process on
+real envelopes, kernel and disk left out: 92 us a request instead of 158, of which 36 inflate its body.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import httptools
 import structlog
 
 from collector.accept.address import Proxies, client_address
-from collector.accept.body import Inflight
+from collector.accept.body import DRAIN_FACTOR, Inflight
 from collector.accept.doors import Doors
 from collector.accept.eager import Eager
 from collector.accept.guard import DirectCycle, RawHeaders
@@ -27,11 +28,10 @@ from collector.accept.routes import Place, find_place
 from collector.errors import Busy, CollectorError, ProtocolError, Unavailable
 from collector.model.envelope import Envelope
 from collector.model.received import Position, Received
-from collector.protocol.encodings import decode_inline
+from collector.protocol.encodings import body_too_large, decode_inline
 from collector.protocol.envelope import parse_envelope
-from collector.protocol.records import max_body_bytes, open_body
+from collector.protocol.records import BODY_FORMS, max_body_bytes, open_body
 
-MAX_BYTES = 256 * 1024  # of a body that is gathered here; a longer one is read and counted piece by piece
 MAX_KNOWN = 1024
 MAX_KNOWN_BYTES = 1024  # of a head that is remembered; SDKs' have 200-400
 _READ = frozenset(
@@ -68,7 +68,7 @@ class Direct:
         self.inflight = inflight
         self.threads = threads
         self.inline_bytes = min(self.doors.settings.max_inline_bytes, max_body_bytes("envelope", self.doors.limits))
-        self._max_bytes = min(MAX_BYTES, max_body_bytes("envelope", self.doors.limits))
+        self.max_bytes = max_body_bytes("envelope", self.doors.limits)
         self._known: dict[tuple[Any, ...], Known] = {}
         admission = self.doors.admission
         self._is_open = admission is None or not admission.guards_addresses
@@ -84,11 +84,9 @@ class Direct:
             if name in _READ:
                 read.append(header)
             elif name == b"content-length":
-                size_bytes = int(header[1]) if header[1].isdigit() else MAX_BYTES + 1
-            elif name == b"transfer-encoding":
-                return None
+                size_bytes = int(header[1]) if header[1].isdigit() else 0  # the HTTP parser has checked its form
         known = self._known.get((url, *read)) or self._learn(url, read)
-        if known is None or size_bytes > self._max_bytes:
+        if known is None or size_bytes > self.max_bytes:
             return None
         if self.doors.pressure is not None and self.doors.pressure.trouble():
             return None
@@ -139,10 +137,16 @@ class Taken:
         self._held_bytes = 0
 
     def grow(self, size_bytes: int, reply: DirectCycle) -> None:
-        """Count what is in memory until the answer is out, or drop(); with too much of it the answer is 503."""
+        """Count what is in memory until the answer is out, or drop(). Too much of it is answered at once."""
+        direct = self._direct
         try:
-            self._direct.inflight.take(size_bytes)
-        except Busy as error:
+            if self._held_bytes + size_bytes > direct.max_bytes:
+                reply.allow_drain(DRAIN_FACTOR * direct.max_bytes)
+                raise body_too_large(BODY_FORMS["envelope"].max_bytes, direct.max_bytes)
+            direct.inflight.take(size_bytes)
+        except (ProtocolError, Busy) as error:
+            if isinstance(error, ProtocolError):
+                direct.judge.unread(self._known.sender, error)
             self._reply = reply
             self._answer(of_error(error))
         else:

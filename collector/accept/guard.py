@@ -1,7 +1,7 @@
 """Guarded: uvicorn's httptools protocol with what it lacks: deadlines, a header cap, connection caps, a bounded drain.
 
 Requests that the app takes by `direct(url, headers, peer)` never become ASGI: their body is gathered here and handed
-over whole (measured: scope, cycle and coroutines are half of what a request costs). Others for which it says
+over whole (measured: scope, cycle and coroutines are a third of what a request costs). Others for which it says
 `is_own(path)` run at once, without a task, and are answered in one write.
 
 One timer a connection. It looks at the deadline of the current phase when it fires and sleeps on when that moved, so a
@@ -325,6 +325,10 @@ class DirectCycle:
         taken, self._taken = self._taken, None
         if taken is not None:
             taken.drop()
+
+    def allow_drain(self, max_bytes: int) -> None:
+        """How much of a refused body is read and thrown away before the connection is closed."""
+        self._connection._drain_bytes = max_bytes
 
     def add(self, piece: bytes) -> None:
         """More of the body."""

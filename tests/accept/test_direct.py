@@ -83,6 +83,13 @@ CASES: dict[str, tuple[str, str, bytes, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+CHUNKED = {
+    "chunked": (EVENT, {}),
+    "chunked and large": (BIG, {}),
+    "chunked and empty": (b"", {}),
+    "chunked over the limit": (b"x" * 9000, {"limits": LimitSettings(max_envelope_bytes=Size("4 KiB"))}),
+}
+CASES |= {name: (PATH, f"{AUTH}\r\nTransfer-Encoding: chunked", *case) for name, case in CHUNKED.items()}
 GENERAL = {"unknown encoding", "unknown project", "unknown key", "two keys", "body over its limit", "guarded address"}
 
 
@@ -99,9 +106,20 @@ class Seen(NamedTuple):
     counted: dict[int, int]
 
 
+def sent(case: str) -> list[bytes]:
+    """The bytes of a request, in pieces where it is chunked."""
+    path, headers, body, _ = CASES[case]
+    if case not in CHUNKED:
+        return [request(path, body, headers)]
+    size = max(1, len(body) // 3)
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    head = f"POST {path} HTTP/1.1\r\nHost: h\r\n{headers}\r\n\r\n".encode()
+    return [head, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), b"0\r\n\r\n"]
+
+
 async def seen(cases: list[str]) -> Seen:
     async with open_house(**CASES[cases[0]][3]) as house:
-        answers = {case: await house.say(request(CASES[case][0], CASES[case][2], CASES[case][1])) for case in cases}
+        answers = {case: await house.say(*sent(case)) for case in cases}
         return Seen(answers, house.spooled, house.reasons(), dict(house.doors.answers))
 
 
