@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import collector.digest.digester as digester_module
 import collector.store.plan as plan_module
@@ -27,7 +27,6 @@ from collector.machine.clock import SystemClock
 from collector.machine.disk import RealDisk
 from collector.model.received import Position, Received
 from collector.spool import writer as writer_module
-from collector.spool.active import Active
 from collector.spool.journal import Journal
 from collector.spool.reader import SpoolReader
 from collector.spool.writer import SpoolWriter
@@ -46,7 +45,6 @@ AUTH = f"Sentry sentry_version=7, sentry_key={KEY}, sentry_client=load/1".encode
 Stage = tuple[str, Any, str]
 STAGES: list[Stage] = [
     ("frame", writer_module, "encode_head"),
-    ("frame", Active, "put"),
     ("commit", Journal, "commit"),
     ("read", SpoolReader, "read"),
     ("decode", digester_module, "open_body"),
@@ -107,34 +105,45 @@ def bodies(count: int) -> list[tuple[str, bytes]]:
     return [some[number * 7919 % len(some)].fresh() for number in range(count)]
 
 
+class Reply:
+    """Where the door's answers go."""
+
+    running: ClassVar[set[Any]] = set()
+    answered = 0
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """Count it."""
+        assert status == 200, body
+        self.answered += 1
+
+
 async def accept(events: list[tuple[str, bytes]], watch: Stopwatch) -> None:
-    """The door alone: everything but the spool, which says yes at once."""
+    """The door alone: everything but HTTP and the spool, which says yes at once."""
     project = ProjectConfig(id=42, slug="shop", keys=[KEY])
 
     async def spool_add(received: Received, body: bytes) -> Position:
         return Position(1, 1, 1)
 
+    def spool_tell(received: Received, body: bytes, told: Any) -> None:
+        told(Position(1, 1, 1))
+
     doors = Doors([project], IngestSettings(), Config().limits, SystemClock(), spool_add, lambda outcome: None)
+    doors.spool_tell = spool_tell
     app = build_ingest(doors, None)  # type: ignore[arg-type]
-
-    async def send(message: Any) -> None:
-        return None
-
+    reply: Any = Reply()
     for _, body in events:
         headers = [
             (b"content-encoding", b"gzip"),
             (b"content-length", str(len(body)).encode()),
             (b"x-sentry-auth", AUTH),
         ]
-        scope = {"type": "http", "method": "POST", "path": "/api/42/envelope/", "query_string": b"",
-                 "headers": headers, "client": ("127.0.0.1", 1), "http_version": "1.1"}  # fmt: skip
-
-        async def receive(body: bytes = body) -> Any:
-            return {"type": "http.request", "body": body, "more_body": False}
-
         began = time.thread_time()
-        await app(scope, receive, send)
+        taken = app.direct(b"/api/42/envelope/", headers, "127.0.0.1")
+        assert taken is not None
+        taken.grow(len(body), reply)
+        taken.finish(body, reply)
         watch.seconds["accept"] += time.thread_time() - began
+    assert reply.answered == len(events)
 
 
 async def spooled(events: list[tuple[str, bytes]], folder: Path) -> float:
