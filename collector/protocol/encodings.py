@@ -89,6 +89,8 @@ def decode_inline(encoding: str, body: bytes, inline_bytes: int) -> bytes | None
         return body if len(body) <= inline_bytes else None
     if len(body) > inline_bytes:
         return None
+    if encoding == "gzip" and (whole := _gunzip_once(body)) is not None:
+        return whole if len(whole) <= inline_bytes else None
     try:
         return DECODERS[encoding](body, _InlineGate(inline_bytes, "", FREE_BYTES, 1))
     except _Past:
@@ -107,21 +109,28 @@ def _broken(encoding: str) -> ProtocolError:
 
 
 def _gunzip(body: bytes, gate: Gate) -> bytes:
+    whole = _gunzip_once(body)
+    if whole is None:
+        return _gunzip_steps(body, gate)
+    gate.take(len(whole))
+    return whole
+
+
+def _gunzip_once(body: bytes) -> bytes | None:
     """Nearly every body is one small stream whose trailer tells its size: decoded at once into exactly that much.
-    Anything else goes the way that looks at each step."""
+    None: it is anything else, which goes the way that looks at each step."""
     trailer = body[-_TRAILER.size :]
     size_bytes = int.from_bytes(trailer[4:], "little")
     if size_bytes > STEP_BYTES or len(body) > INPUT_STEP_BYTES:
-        return _gunzip_steps(body, gate)
+        return None
     try:
         whole = bytes(deflate.gzip_decompress(body, size_bytes))
     except (deflate.DeflateError, ValueError):
-        return _gunzip_steps(body, gate)
+        return None
     # It passes over bytes behind the stream, which are refused: the last ones are not the stream's trailer then, or
     # that stands further ahead as well.
     if trailer != _TRAILER.pack(isal_zlib.crc32(whole), len(whole)) or body.rfind(trailer, 0, -1) >= 0:
-        return _gunzip_steps(body, gate)
-    gate.take(size_bytes)
+        return None
     return whole
 
 
