@@ -21,6 +21,7 @@ from collector.accept.settings import IngestSettings
 from collector.config import Config, ProjectConfig
 from collector.digest.digester import Digester
 from collector.digest.normalise import Normaliser
+from collector.digest.normalised import Normalised
 from collector.digest.project import Stages
 from collector.filter.filters import Filters
 from collector.machine.clock import SystemClock
@@ -51,7 +52,9 @@ STAGES: list[Stage] = [
     ("normalise", Normaliser, "normalise"),
     ("filter", Filters, "match"),
     ("scrub", Stages, "scrub_event"),
+    ("scrub", Stages, "scrub_in_parts"),
     ("group", Stages, "group"),
+    ("group", Normalised, "view"),
     ("group", digester_module, "decode"),
     ("row", digester_module, "event_row"),
     ("plan", plan_module.Planner, "plan"),
