@@ -54,10 +54,13 @@ class Unlinked(NamedTuple):
 
 
 def write_statuses(cursor: sqlite3.Cursor, changes: Sequence[StatusChange]) -> None:
-    """Applies decisions of people and of upstream."""
+    """Applies decisions of people and of upstream. What upstream decided is agreed at once: an event that re-opens the
+    issue before the two are compared again is then a change here, and not one that upstream overrules."""
     for one in changes:
         cursor.execute("UPDATE issues SET status = ? WHERE id = ?", (one.status, one.issue_id))
         _note(cursor, one)
+        if one.by == UPSTREAM:
+            agree(cursor, [one.issue_id], one.status)
 
 
 def note_regressions(cursor: sqlite3.Cursor, issue_ids: Iterable[int], at: float) -> None:

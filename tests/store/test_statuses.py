@@ -8,6 +8,7 @@ from collector.model.event import Digested
 from collector.model.received import Position
 from collector.store.delta import REGRESSED
 from collector.store.regroup import answer
+from collector.store.statuses import UPSTREAM, agree, link, linked
 from collector.store.store import Store
 from tests.helpers.digested import event
 from tests.store.conftest import Opener, kill
@@ -50,6 +51,18 @@ def test_statuses_outlive_a_kill_and_state_sqlite(open_store: Opener) -> None:
     assert statuses(store) == [("SHOP-1", "resolved", "person")]
     commit(store, 2)
     assert statuses(store) == [("SHOP-1", "unresolved", "regression")]
+
+
+def test_what_upstream_decided_is_agreed_before_an_event_re_opens_the_issue(open_store: Opener) -> None:
+    store = open_store()
+    commit(store, 1)
+    with store._state.transaction() as cursor:
+        link(cursor, 1, "101", 1.0)
+        agree(cursor, [1], "unresolved")
+    store.set_statuses([(1, "resolved")], UPSTREAM)
+    commit(store, 2)
+    with store._state.transaction() as cursor:
+        assert [(one.base, one.status) for one in linked(cursor, 10)] == [("resolved", "unresolved")]
 
 
 @pytest.mark.parametrize(
