@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext
 from tests.clients.sending import Seen, counted, needs_packages
 from tests.clients.site import site
 from tests.helpers.browser import needs_browser, page
-from tests.helpers.running import balanced, collector
+from tests.helpers.running import balanced, collector, wait_for
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("clients-browser"), needs_browser, needs_packages]
 
@@ -58,6 +58,9 @@ def seen() -> Iterator[Seen]:
             43: visited(context, origin, dsn=tunnelled, tunnel=tunnel),
             44: visited(context, origin, dsn=elsewhere),
         }
+        # Refusals go to the ledger once a second; the status counts them before that, SQL does not.
+        refused = "SELECT coalesce(sum(items), 0)::INT AS n FROM outcomes"
+        wait_for(lambda: running.query(refused)[0]["n"] >= len(told[44]), what="refusals in SQL")
         yield Seen(
             running,
             {"sent": told},
