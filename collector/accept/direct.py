@@ -195,14 +195,18 @@ class Taken:
         opening = asyncio.get_running_loop().run_in_executor(
             direct.threads, open_body, received, body, direct.doors.limits
         )
+        await asyncio.wait((opening,))
+        self._guarded(self._opened, opening, body)
+
+    def _opened(self, opening: "asyncio.Future[Envelope]", body: bytes) -> None:
+        direct, known = self._direct, self._known
         try:
-            envelope = await opening
+            envelope = opening.result()
             sender = direct.judge.owner(envelope, known.sender, known.project_id)
         except ProtocolError as error:
             direct.judge.unread(known.sender, error)
-            self._answer(of_error(error))
-            return
-        self._guarded(self._spool, sender, envelope, body)
+            raise
+        self._spool(sender, envelope, body)
 
     def _spool(self, sender: Sender, envelope: Envelope, body: bytes) -> None:
         direct, known = self._direct, self._known

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import collector.accept.direct as direct_module
 from collector.accept.body import Inflight
 from collector.accept.direct import Direct, Taken
 from collector.accept.guard import RawHeaders
@@ -15,6 +16,7 @@ from collector.admit.admission import Admission
 from collector.admit.settings import AdmitSettings, QuotaSettings
 from collector.admit.verdict import Limit
 from collector.errors import Busy, CollectorError, Unavailable
+from collector.model.envelope import Envelope
 from collector.model.project import ProjectSettings
 from collector.model.received import Position, Received
 from collector.model.settings import Rate, Size
@@ -179,6 +181,24 @@ def test_a_waiter_that_fails_is_a_500_and_the_connection_goes_on(monkeypatch: py
             monkeypatch.setattr(Judge, "fate", fate)
             reader, writer = await house.dial()
             writer.write(request(PATH, EVENT, AUTH) * 2)
+            assert [(await read_answer(reader)).status for _ in range(2)] == [500, 200]
+            await hang_up(writer)
+
+    play(scene())
+
+
+def test_a_large_body_that_cannot_be_opened_is_a_500_and_the_connection_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*said: Any) -> Envelope:
+        raise RuntimeError("bug")
+
+    async def scene() -> None:
+        async with open_house() as house:
+            monkeypatch.setattr(direct_module, "open_body", broken)
+            reader, writer = await house.dial()
+            large = request(PATH, ENCODERS["gzip"](BIG), f"{AUTH}\r\nContent-Encoding: gzip")
+            writer.write(large + request(PATH, EVENT, AUTH))
             assert [(await read_answer(reader)).status for _ in range(2)] == [500, 200]
             await hang_up(writer)
 
