@@ -38,7 +38,7 @@ class Normalised:
 
     @property
     def payload(self) -> bytes:
-        """The event as JSON; it must not change after this."""
+        """The event as JSON; nothing but scrub() may change it after this."""
         if not self._payload:
             self._payload = EVENT_WRITER.encode(self.event)
         return self._payload
@@ -84,6 +84,7 @@ class Normalised:
             trace.join()
         if changes.meta is not None:
             event.meta = Raw(changes.meta)
+        self._payload = b""  # view() may have needed it before
         return bool(changes.leaves) or changes.meta is not None
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.digest.digester import Digester
+from collector.digest.digester import Digester, Memory
 from collector.digest.project import ProjectRules, Stages
 from collector.digest.settings import DigestSettings
 from collector.model.event import EventRow
@@ -94,6 +94,15 @@ def test_what_only_a_lenient_reader_reads_makes_a_row(payload: bytes) -> None:
     in_parts, by_bytes = both(payload)
     assert in_parts == by_bytes
     assert None not in in_parts
+
+
+def test_what_only_a_lenient_reader_reads_is_scrubbed_during_a_storm() -> None:
+    digester = Digester({42: ProjectRules()}, DigestSettings(), LimitSettings(), memory=Memory(is_over=lambda *_: 7))
+    row(digester, b'{"message":"first"}')
+    assert not digester.storm(42).calm
+    found = row(digester, b'{"message":"second","extra":{"password":"hunter2"},"csp":{"effective_directive":[1e400]}}')
+    assert "[Filtered]" in repr(found)
+    assert "hunter2" not in repr(found)
 
 
 def test_events_of_real_clients_go_in_parts_and_make_the_same_rows() -> None:
