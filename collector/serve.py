@@ -54,6 +54,7 @@ from collector.web.sql import SqlDoor
 FLUSH_EVERY_SECONDS = 1.0
 HUNG_TICKS = 60  # seconds without a sign of life; the longest honest silence is a checkpoint of a large segment
 KEEP_EVERY_SECONDS = 10.0
+GARBAGE_OBJECTS = 2_000  # usual requests leave none; pages and reloads do, and 50,000 of it were 10 MB (measured)
 BATCH_SECONDS = 30.0  # for the last batch of a worker that is replaced; what it had is digested again otherwise
 FIRST_WORD_SECONDS = 60.0  # opening the store may include repairs
 LOOK_SECONDS = 0.02
@@ -469,7 +470,7 @@ def serve(config: Config, start_thread: StartThread | None, source: Source, hang
         log.info("starting", version=__version__, data=str(folder))
 
         async def main() -> int:
-            calm_collector()
+            calm_collector(GARBAGE_OBJECTS)
             in_thread = start_thread if config.process.worker == "thread" else None
             front = Front(config, SystemClock(), disk, in_thread, source)
             return await front.run(_announce_to(folder), hangups)

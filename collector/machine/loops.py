@@ -19,15 +19,16 @@ MAX_BACKOFF_SECONDS = 30.0
 log = structlog.get_logger("loops")
 
 
-def calm_collector() -> None:
-    """Make Python's cycle collector rare: what is imported is never looked at again, the rest after many allocations.
+def calm_collector(allocations: int = 50_000) -> None:
+    """Make Python's cycle collector rare: what is imported is never looked at again, the rest after so many allocations
+    that were not freed.
 
     Events are trees without cycles, freed by reference counts alone; measured, each look at the living heap cost more
-    than it ever found.
+    than it ever found. What is in cycles is memory until then.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(allocations, 20, 50)
 
 
 def wake_collector() -> None:
