@@ -8,9 +8,10 @@ slow or fails once. Retention works all the while: the segments together may tak
 In the last 60 % of the time nothing is killed or restarted, so that memory and descriptors of the same processes can be
 compared with themselves. What fills up once and then stays is filled early: the ids that are remembered are few here,
 and the first quarter of that calm part is not judged. What comes and goes is small, or it would hide a trend:
-checkpoints are frequent, because rows are in memory until the next. After it RSS may rise by MAX_SLOPE_MB_PER_HOUR at most, by least
-squares (tests.helpers.proc.trend). "flat" is certain of that and "growing" of the contrary, which is a complaint;
-"undecided" says that the stretch was too short to tell, as it is below some twenty minutes in all.
+checkpoints are frequent, because rows are in memory until the next.
+
+In what is judged RSS may rise by MAX_SLOPE_MB_PER_HOUR at most, by least squares (tests.helpers.proc.trend). "flat" is
+certain of that and "growing" of the contrary, which is a complaint; "undecided" says that the run was too short to tell.
 
 Ends with tests.faults.audit, the count of what upstream got, and the trends. Exit code 1 when anything is wrong.
 """
@@ -101,7 +102,8 @@ class Soak:
             + f'[upstream]\ndsn = "{self.upstream.dsn}"\nwindow = "{window_seconds} s"\n'
             + 'timeout = "2 s"\nmax_backoff = "2 s"\n'
             + '[ingest]\nmax_inflight_bytes = "200 MiB"\n'
-            + f'[store]\nmax_segment_bytes = "8 MB"\ncheckpoint_bytes = "1 MB"\nmax_recent_ids = {RECENT_IDS}\n[retention]\nmax_bytes = "48 MB"\n'
+            + f'[store]\nmax_segment_bytes = "8 MB"\ncheckpoint_bytes = "1 MB"\nmax_recent_ids = {RECENT_IDS}\n'
+            + '[retention]\nmax_bytes = "48 MB"\n'
         )
 
     @property
