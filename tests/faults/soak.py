@@ -11,7 +11,7 @@ and the first quarter of that calm part is not judged. What comes and goes is sm
 checkpoints are frequent, because rows are in memory until the next.
 
 In what is judged RSS may rise by MAX_SLOPE_MB_PER_HOUR at most, by least squares (tests.helpers.proc.trend). "flat" is
-certain of that and "growing" of the contrary, which is a complaint; "undecided" says that the run was too short to tell.
+certain of that and "growing" of the contrary, which is a complaint; "undecided" says that the run was too short.
 
 Ends with tests.faults.audit, the count of what upstream got, and the trends. Exit code 1 when anything is wrong.
 """
