@@ -32,7 +32,7 @@ from collector.model.event import Digested, EventRow, ItemRow
 from collector.model.outcome import DAMAGED, FILTERED, INVALID, Outcome
 from collector.model.received import Position, Received
 from collector.protocol.kinds import counts_of
-from collector.protocol.limits import LimitSettings
+from collector.protocol.limits import LimitSettings, for_admitted
 from collector.protocol.recordings import is_oversized
 from collector.protocol.records import open_body
 from collector.protocol.reports import read_report
@@ -83,6 +83,7 @@ class Digester:
     ) -> None:
         self.settings = settings
         self.limits = limits
+        self._admitted = for_admitted(limits)
         self.normaliser = Normaliser(enrichment or enrichment_of(settings))
         self._stages = {
             project_id: Stages(rules, partial(memory.knows, project_id), partial(memory.holds, project_id))
@@ -104,7 +105,7 @@ class Digester:
             if received.door == LEDGER_DOOR:
                 digested.outcomes = _LEDGER.decode(body)
             elif received.door == HUB_DOOR:
-                take_batch(digested, received, open_batch(body, self.limits), partial(Record, self, digested))
+                take_batch(digested, received, open_batch(body, self._admitted), partial(Record, self, digested))
             else:
                 self._envelope(digested, received, body)
             assert digested.parts == received.quantity, "the record's quantity"
@@ -121,7 +122,7 @@ class Digester:
         return Digested(position, received.quantity, outcomes=[lost], damaged=bytes(body), why=why)
 
     def _envelope(self, digested: Digested, received: Received, body: bytes) -> None:
-        envelope = open_body(received, body, self.limits)
+        envelope = open_body(received, body, self._admitted)
         record = Record(self, digested, received, envelope)
         for index, item in enumerate(envelope.items):
             if index not in received.skip:

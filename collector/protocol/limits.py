@@ -5,9 +5,12 @@ Every refusal names the limit and its value: `too_large` builds that sentence fr
 
 from typing import Annotated
 
+import msgspec
+
 from collector.errors import ProtocolError
 from collector.model.settings import Help, Settings, Size
 
+NO_LIMIT = 2**40
 SIZES_PAGE = "https://develop.sentry.dev/sdk/envelopes/#size-limits"
 
 
@@ -41,6 +44,22 @@ class LimitSettings(Settings):
         "64 MiB"
     )
     max_decode_ratio: Annotated[int, Help("growth by decompression beyond its first 8 MiB")] = 100
+
+
+def for_admitted(limits: LimitSettings) -> LimitSettings:
+    """For what was admitted before, perhaps under higher limits than those of now: it is opened whatever these say."""
+    none = Size(NO_LIMIT)
+    return msgspec.structs.replace(
+        limits,
+        max_envelope_bytes=none,
+        max_envelope_items=NO_LIMIT,
+        max_header_bytes=max(limits.max_header_bytes, LimitSettings().max_header_bytes),  # so much is read for each
+        max_event_bytes=none,
+        max_attachments_bytes=none,
+        max_container_bytes=none,
+        max_hub_batch_bytes=none,
+        max_decode_ratio=NO_LIMIT,
+    )
 
 
 def too_large(kind: str, limits: LimitSettings, name: str, found: int, status: int = 413) -> ProtocolError:

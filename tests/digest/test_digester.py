@@ -1,5 +1,6 @@
 """One record in, everything accounted for."""
 
+import gzip
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from collector.filter.settings import FilterSettings
 from collector.model.event import Digested, EventRow
 from collector.model.outcome import Outcome
 from collector.model.received import Position, Received
+from collector.model.settings import Size
 from collector.protocol.limits import LimitSettings
 from collector.scrub.settings import ScrubSettings
 from tests.helpers.clock import FakeClock
@@ -131,6 +133,21 @@ def test_a_record_that_cannot_be_digested_is_set_aside_and_counted_once(door: st
     assert digested.damaged == body
     assert digested.why
     assert sum(outcome.items for outcome in digested.outcomes) == quantity
+
+
+def test_what_was_admitted_is_digested_under_lower_limits_too() -> None:
+    one = Size("1 B")
+    limits = LimitSettings(
+        max_envelope_bytes=one, max_envelope_items=1, max_header_bytes=one, max_event_bytes=one, max_decode_ratio=1
+    )
+    digester = Digester({}, DigestSettings(), limits)
+    payload = json.dumps({"message": "x" * 2000}).encode()
+    body = b'{"event_id":"%s"}\n' % EVENT_ID.encode() + b'{"type":"event","length":%d}\n%s\n' % (len(payload), payload)
+    for encoding, sent in (("", body), ("gzip", gzip.compress(body))):
+        digested = digester.digest(AT, Received("envelope", 42, NOW, 1, encoding=encoding), sent)
+        assert (digested.damaged, digested.outcomes, len(digested.events)) == (None, [], 1)
+    two = body + b'{"type":"client_report","length":2}\n{}\n'
+    assert digester.digest(AT, Received("envelope", 42, NOW, 2), two).damaged is None
 
 
 def test_a_record_digested_twice_gives_the_same_ids() -> None:
