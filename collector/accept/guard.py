@@ -217,7 +217,7 @@ class Guarded(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self._is_ended:
+        if self._is_ended and not self.pipeline:
             self.transport.close()
             return
         if self.flow.read_paused:
