@@ -85,6 +85,8 @@ class Terminal:
 
 
 def _take() -> None:
-    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal, and its end too, under nohup."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Make the pty the program's controlling terminal, so that Ctrl-C is a signal and so is its end: also where the
+    tests run under nohup or in the background of a script, which ignore these."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -97,7 +97,7 @@ def kill_worker(one: Collector) -> None:
 def test_counts_are_exact_from_edge_over_hub_to_upstream_with_kills_of_both(tmp_path: Path) -> None:
     """1. Events flow from an edge over a hub to an upstream. 2. kill -9 of the hub, of the edge and of their workers at
     random moments in between. 3. All come back. Result: what upstream's events stand for is exactly what the edge
-    acknowledged, at the hub too; no event was told twice; both ledgers balance."""
+    acknowledged, at the hub too; what a kill made the hub tell again came under its own id; both ledgers balance."""
     pick = random.Random(11)
     port = free_port()
     upstream = Upstream()
@@ -122,7 +122,7 @@ def test_counts_are_exact_from_edge_over_hub_to_upstream_with_kills_of_both(tmp_
         state = wait_for(
             lambda: (now := upstream.state())["reported"] + now["events"] >= sent and now, 30, "reports of the rest"
         )
-        assert (state["counted"], state["duplicates"], state["complaints"]) == (sent, 0, [])
+        assert (state["counted"], state["complaints"]) == (sent, [])  # ids that came before are not counted again
         assert state["reported"] == sent - state["events"]
         taken, kept = hub.drained(), edge.drained()
         assert balanced(taken["ledger"]) and balanced(kept["ledger"])
