@@ -20,6 +20,8 @@ FIGURES: tuple[tuple[str, str, str, Callable[[Result], str]], ...] = (
     ("CPU per event, accept to stored, whole process tree (front / worker)", "0.60 ms", "drain", lambda r: (
         f"{r['drain']['cpu_ms_per_event']:.2f} ms ({r['drain']['cpu_ms_per_event_front']:.2f} /"
         f" {r['drain']['cpu_ms_per_event_worker']:.2f})")),
+    ("the same as a multiple of what it takes to read the event once as plain JSON, on this machine in that minute", "",
+     "drain", lambda r: f"{r['drain']['in_yardsticks']:.1f} ({r['drain']['yardstick_us']:.0f} us)"),
     ("stored per second, drain included", "1,200", "drain", lambda r: f"{r['drain']['stored_per_second']:,.0f}"),
     ("durable acks per second, 1 / 8 / 32 / 128 connections", "", "ack", lambda r: over(r, "acked_per_second")),
     ("ack latency p50, ms", "", "ack", lambda r: over(r, "p50_ms")),
