@@ -199,9 +199,11 @@ class MiniUpstream:
         self._ready.set()
         await self._stopping.wait()
         self._server.close()
+        await asyncio.sleep(0.01)  # a connection that was just taken gets its task, and is ended like the others
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were aborted close in the loop's next turn
         await self._server.wait_closed()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
