@@ -8,12 +8,14 @@ from collector.web.page import human_bytes, human_seconds
 MARKS = {"added": "+", "removed": "-", "changed": "~"}
 MAX_SIDE_CHARS = 60  # a text of rules would fill the screen
 
+Row = tuple[str, Any, str]
+
 
 def status_text(document: dict[str, Any]) -> str:
     """The status document in a screenful."""
     ledger, spool, store, outbox = (document[key] for key in ("ledger", "spool", "store", "outbox"))
     state = "ready" if document["ready"] else "not ready"
-    rows = [
+    rows: list[Row] = [
         ("received", ledger["received"], "items"),
         ("stored", ledger["stored"], f"{human_bytes(store['bytes'])} in {store['segments']} segments"),
         *((("evicted", store["evicted"], "of the stored, removed by retention"),) if store.get("evicted") else ()),
@@ -24,11 +26,9 @@ def status_text(document: dict[str, Any]) -> str:
     ]
     for name, edge in ((document.get("hub") or {}).get("edges") or {}).items():
         rows.append((f"edge {name}", edge["occurrences"], f"in {edge['batches']} batches"))
-    wide = max(len(name) for name, _, _ in rows)
     lines = [f"collector {document['version']}  {state}, up {human_seconds(document['uptime_seconds'])}"]
     lines += [f"  ! {problem}" for problem in document["problems"]]
-    lines += [f"  {name:<{wide}}  {quantity:>10}  {note}".rstrip() for name, quantity, note in rows]
-    return "\n".join(lines)
+    return "\n".join(lines + _table(rows))
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -65,9 +65,6 @@ def _change_text(change: dict[str, Any]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_SIDE_CHARS else text[: MAX_SIDE_CHARS - 3] + "..."
-
-
-Row = tuple[str, Any, str]
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

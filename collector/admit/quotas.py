@@ -5,9 +5,8 @@ that it covers. Buckets: as long as there are tokens an envelope comes in whole,
 attachment passes a byte bucket now and then instead of never.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from collector.admit.settings import QuotaSettings
@@ -37,11 +36,6 @@ class _Rule:
         self.per_second = quota.rate.per_second
         self.burst = float(quota.full_bucket)
         self.scope, self.scope_id = quota.scope, quota.scope_id
-
-    @property
-    def counted(self) -> tuple[str, str, frozenset[str], float]:
-        """What its counters mean: they stay usable as long as this is the same, whatever limit and rate are."""
-        return self.scope, self.quota.id, self.categories, self.window_seconds
 
     def owner(self, project_id: int, public_key: str) -> Owner | None:
         """Whose counter it is; None when the quota is bound to somebody else."""
@@ -160,15 +154,24 @@ class Quotas:
         """Go on with the counters of the configuration until now. What is counted in another way begins anew, what is
         not limited any more is forgotten. Requests that began under `before` count here too."""
         self._used, self._tokens = before._used, before._tokens
-        same = {rule.counted for rule in self._all()} & {rule.counted for rule in before._all()}
-        names = {(scope, quota_id) for scope, quota_id, _, _ in same}
-        for owner in [owner for owner in self._tokens if (owner[0], owner[2]) not in names]:
+        ours, theirs = self._meanings(), before._meanings()
+        changed = {
+            name for project, name in ours.keys() & theirs.keys() if ours[project, name] != theirs[project, name]
+        }
+        kept = {name for _, name in ours} - changed
+        for owner in [owner for owner in self._tokens if (owner[0], owner[2]) not in kept]:
             del self._tokens[owner]
-        for window in [window for window in self._used if (window[0][0], window[0][2]) not in names]:
+        for window in [window for window in self._used if (window[0][0], window[0][2]) not in kept]:
             del self._used[window]
 
-    def _all(self) -> Iterator[_Rule]:
-        return itertools.chain.from_iterable(self._rules.values())
+    def _meanings(self) -> dict[tuple[int, tuple[str, str]], list[tuple[frozenset[str], float]]]:
+        """By project, and scope and id of a quota, what its counters mean: one id may stand in several projects."""
+        found: dict[tuple[int, tuple[str, str]], list[tuple[frozenset[str], float]]] = {}
+        for project_id, rules in self._rules.items():
+            for rule in rules:
+                meaning = (rule.categories, rule.window_seconds)
+                found.setdefault((project_id, (rule.scope, rule.quota.id)), []).append(meaning)
+        return found
 
     def _closed(self, one: Asked, now: float) -> bool:
         rule, owner, quantity = one

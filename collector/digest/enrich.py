@@ -21,7 +21,6 @@ BRAND = re.compile(r'"([^"]*)"\s*;\s*v="([^"]*)"')
 NO_BRAND = re.compile(r"not.{0,3}a.{0,3}brand", re.IGNORECASE)  # browsers put in a made-up brand on purpose
 MAX_REMEMBERED = 4096
 MAX_AGENT_CHARS = 2048  # a longer one is no user agent; regular expressions are not run on it
-NO_CONTEXTS: tuple[tuple[str, Raw], ...] = ()
 
 Lookup = Callable[[str], Geo | None]
 

@@ -6,7 +6,6 @@ from collector.group.view import ContextsView, ExceptionView, View
 from collector.model.event import EventRow, GroupingResult
 
 MAX_FRAMES_IN_ROW = 20  # frames kept for listings: the ones nearest to the crash
-MAX_COLUMN_CHARS = 1024
 
 
 class TraceView(msgspec.Struct, gc=False):

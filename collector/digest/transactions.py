@@ -25,7 +25,6 @@ IDENTIFIER = re.compile(
     r"|(?P<int>\d{2,})"
 )
 SEGMENT = re.compile(r"[^/]+")
-SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
 
 
 class _Span(msgspec.Struct):

@@ -48,11 +48,6 @@ class AsyncLink:
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def is_open(self) -> bool:
-        """True while the other end is there."""
-        return self._writer is not None
-
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends; calls that wait then fail with Unavailable."""
         self._writer = writer

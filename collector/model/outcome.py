@@ -5,7 +5,6 @@ import msgspec
 FILTERED = "filtered"
 RATE_LIMITED = "rate_limited"
 INVALID = "invalid"
-ABUSE = "abuse"
 CLIENT_DISCARD = "client_discard"
 SUMMARISED = "summarised"  # grouped and counted exactly, payload not kept (per-issue bucket)
 DAMAGED = "damaged"  # acknowledged, then lost to a damaged file of ours

@@ -1,11 +1,11 @@
-"""Client reports: what an SDK dropped before sending, and what we tell upstream that we dropped.
+"""Client reports: what an SDK dropped before sending.
 
 Source: develop.sentry.dev "Client reports". A broken or too old report is dropped without a word, as the protocol asks.
 """
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -24,7 +24,6 @@ _LISTS = (
     ("filtered_events", FILTERED),
     ("filtered_sampling_events", FILTERED),
 )
-_NOT_REPORTED = {"session"}  # sessions are not billed and no Sentry counts their outcomes
 
 
 def read_report(payload: bytes | memoryview, project_id: int, public_key: str, received_at: float) -> list[Outcome]:
@@ -44,27 +43,6 @@ def read_report(payload: bytes | memoryview, project_id: int, public_key: str, r
         if isinstance(entries, list):
             found.extend(_outcomes(entries[:MAX_ENTRIES], outcome, project_id, public_key, at))
     return found
-
-
-def write_report(outcomes: Iterable[Outcome], at: float) -> bytes:
-    """A client_report payload for upstream that stands for `outcomes`; b"" when there is nothing to tell."""
-    sums: dict[str, dict[tuple[str, str], int]] = {name: {} for name, _ in _LISTS}
-    list_of = {CLIENT_DISCARD: "discarded_events", RATE_LIMITED: "rate_limited_events", FILTERED: "filtered_events"}
-    for outcome in outcomes:
-        if outcome.category in _NOT_REPORTED or outcome.quantity <= 0:
-            continue
-        entries = sums[list_of.get(outcome.outcome, "discarded_events")]
-        key = (outcome.reason, outcome.category)
-        entries[key] = entries.get(key, 0) + outcome.quantity
-    report: dict[str, Any] = {
-        name: [{"reason": r, "category": c, "quantity": q} for (r, c), q in sorted(entries.items())]
-        for name, entries in sums.items()
-        if entries
-    }
-    if not report:
-        return b""
-    report["timestamp"] = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
-    return msgspec.json.encode(report)
 
 
 def _report_time(value: object, received_at: float) -> float | None:

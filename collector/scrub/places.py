@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from collector.scrub.patterns import WhichOf
 from collector.scrub.rules import FILTERED, Application, Rule
-from collector.scrub.schema import FREE_NO, Node
+from collector.scrub.schema import Node
 from collector.scrub.selectors import NO
 from collector.scrub.selectors import Step as Level
 from collector.scrub.text import Entry, Keys, Step, has_spans, scrub_text, step_of
@@ -207,6 +207,3 @@ def root_place(programs: list[list[Application]], keys: Keys, schema: Node) -> P
     """The place of a whole item."""
     grown = Grown(programs, keys)
     return Place(grown, schema, Level(None, None, schema.types or _BASIC[OBJECT]), OBJECT, None)
-
-
-NOWHERE = Place(Grown([], Keys()), FREE_NO, Level(None, None, frozenset()), NULL, None)

@@ -109,6 +109,31 @@ def test_projects_and_keys_have_counters_of_their_own_and_the_organisation_has_o
     assert [bool(ask(shared, EVENT, project_id=number).refused) for number in (1, 2)] == [False, True]
 
 
+def test_a_new_configuration_goes_on_with_what_still_means_the_same() -> None:
+    clock = FakeClock()
+    everybody = counted(1, "error", scope="organization")
+    before = Quotas([everybody], {1: []}, clock)
+    assert not ask(before, EVENT).refused
+    after = Quotas([everybody], {1: [], 2: []}, clock)  # a project more
+    after.take_over(before)
+    assert ask(after, EVENT, project_id=2).refused
+    emptied = Quotas([], {1: []}, clock)
+    emptied.take_over(after)
+    again = Quotas([everybody], {1: []}, clock)
+    again.take_over(emptied)
+    assert not ask(again, EVENT).refused
+
+
+def test_one_id_in_several_projects_begins_anew_when_it_counts_other_things_in_one() -> None:
+    clock = FakeClock()
+    errors, sessions = counted(1, "error", scope="organization"), counted(1, "session", scope="organization")
+    before = Quotas([], {1: [errors], 2: [errors]}, clock)
+    assert not ask(before, EVENT).refused
+    after = Quotas([], {1: [errors], 2: [sessions]}, clock)
+    after.take_over(before)
+    assert not ask(after, SESSION, project_id=2).refused
+
+
 def test_the_first_quota_that_matches_names_the_reason() -> None:
     verdict = ask(of(counted(1, "error"), zero("error")), EVENT)
     assert verdict.refused == {0: "why"}

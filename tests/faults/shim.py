@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import wait_for
-
 SOURCE = Path(__file__).with_name("shim.c")
 COMPILER = shutil.which("gcc")
 needs_gcc = pytest.mark.skipif(
@@ -68,7 +66,3 @@ class Shim:
         """`pid op mode path` of each fault that happened since the beginning."""
         log = Path(f"{self.file}.fired")
         return log.read_text().splitlines() if log.exists() else []
-
-    def wait_fired(self, count: int = 1, seconds: float = 20.0) -> None:
-        """Wait for the n-th fault."""
-        wait_for(lambda: len(self.fired()) >= count, seconds, f"{count} faults, rules {self.file.read_text()!r}")

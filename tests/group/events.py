@@ -55,7 +55,6 @@ EVENTS = st.fixed_dictionaries(
     }
 ).map(without_none)
 
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
