@@ -132,7 +132,7 @@ class Front:
         self.doors = self._doors_of(config, self.admission, Counter())
         self.edges = Edges(config.hub.edge) if config.hub.enabled else None
         self.sql = SqlDoor(config.query, lambda folder: self.on_control("snapshot", folder), self.folder)
-        self.web = build_web(self.status, self.sql)
+        self.web = build_web(self.status, self.last_status, self.sql)
         self.hub: HubApp | None = build_hub(self.doors, self.edges, self.web) if self.edges else None
         self.app = build_ingest(self.doors, self.hub or self.web)
         self.server = QuietServer(uvicorn_settings(self.app, config.ingest))
@@ -248,8 +248,12 @@ class Front:
         if self._settled.is_set():
             with contextlib.suppress(Unavailable):
                 self._hear(await self.worker.link.call("status", timeout_seconds=2.0))
+        return self.last_status()
+
+    def last_status(self) -> dict[str, Any]:
+        """The same with what the worker told last, a second ago at most while it is well: waits for nothing."""
         beat = self.beat
-        # No await from here on: spool and refusals are read at one instant.
+        # No await here: spool and refusals are read at one instant.
         return compose(
             Facts(
                 config=self.config,

@@ -12,6 +12,7 @@ from collector.web.metrics import render
 from collector.web.sql import SqlDoor
 
 StatusSource = Callable[[], Awaitable[dict[str, Any]]]
+LastStatus = Callable[[], dict[str, Any]]
 
 # Nothing of ours needs a script, a frame or another origin.
 PAGE_HEADERS = {
@@ -24,18 +25,19 @@ PAGE_HEADERS = {
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def build_web(status: StatusSource, sql: SqlDoor | None = None) -> Starlette:
-    """The owner's application. `status` gives the document of `collector status --json`."""
+def build_web(status: StatusSource, last_status: LastStatus, sql: SqlDoor | None = None) -> Starlette:
+    """The owner's application. `status` gives the document of `collector status --json`, `last_status` one without
+    asking the worker: a probe that waits for a busy worker's batch takes longer than those who ask have patience."""
 
     async def healthz(request: Request) -> Response:
         """200 while every loop stamps its heartbeat, else 503; the body names each loop."""
-        document = await status()
+        document = last_status()
         body = {"healthy": document["healthy"], "problems": document["problems"], "loops": document["worker"]["loops"]}
         return JSONResponse(body, 200 if document["healthy"] else 503)
 
     async def readyz(request: Request) -> Response:
         """200 when events can be taken and digested: disk floor, spool room, worker alive."""
-        document = await status()
+        document = last_status()
         return JSONResponse(
             {"ready": document["ready"], "problems": document["problems"]}, 200 if document["ready"] else 503
         )
@@ -45,7 +47,7 @@ def build_web(status: StatusSource, sql: SqlDoor | None = None) -> Starlette:
         kind = request.path_params["kind"]
         if kind not in ("live", "ready"):
             return JSONResponse({"detail": "invalid health check kind"}, 400)
-        good = kind == "live" or bool((await status())["ready"])
+        good = kind == "live" or bool(last_status()["ready"])
         return JSONResponse({"is_healthy": good}, 200 if good else 503)
 
     async def live(request: Request) -> Response:
