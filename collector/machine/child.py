@@ -86,6 +86,8 @@ class Worker:
                 self._turn_over()
                 self.link.notify("hello", self._hello)
                 self._is_greeted = True
+                if self._leaving():  # asked before there was anybody to tell
+                    self.link.notify("stop")
                 await talk
                 self._is_greeted = False
                 await self._wait()

@@ -105,6 +105,18 @@ def test_a_stop_ends_a_replacement_that_is_under_way() -> None:
     play(scene())
 
 
+def test_a_worker_that_is_stopped_before_it_was_greeted_leaves_at_once() -> None:
+    async def scene() -> None:
+        lives = Lives()
+        running = asyncio.create_task(lives.worker.run())
+        await asyncio.sleep(0)
+        assert lives.worker.lives == 1
+        assert await lives.worker.stop(running, 5)
+        assert lives.told == [[b"first"]]
+
+    play(scene())
+
+
 def test_what_goes_wrong_between_two_workers_is_told_and_the_next_one_runs_all_the_same() -> None:
     async def scene() -> None:
         lives = Lives()
