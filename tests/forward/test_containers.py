@@ -109,12 +109,16 @@ def large(edge: Edge, most: int, then: Callable[[int], Reply] = lambda number: N
     return behave
 
 
+def ingest_in(edge: Edge, split: list[int]) -> None:
+    """Containers of so many records each, numbered through."""
+    for first, count in zip(itertools.accumulate(split, initial=0), split, strict=False):
+        edge.ingest_items(container(first, count))
+
+
 @pytest.mark.parametrize("split", [[64], [8] * 8, [50, 14]])
 def test_413_takes_containers_apart_and_nothing_is_lost_or_told_twice(make_edge: MakeEdge, split: list[int]) -> None:
     edge = make_edge()
-    starts = itertools.accumulate(split, initial=0)
-    for first, count in zip(starts, split, strict=False):
-        edge.ingest_items(container(first, count))
+    ingest_in(edge, split)
     edge.net.behave = large(edge, 5)
     settled(edge)
     assert numbers(edge) == list(range(64))
@@ -130,8 +134,7 @@ def test_what_is_left_of_a_split_container_waits_when_upstream_cannot_go_on(
     make_edge: MakeEdge, split: list[int], reply: Reply, nth: int
 ) -> None:
     edge = make_edge()
-    for first, count in zip(itertools.accumulate(split, initial=0), split, strict=False):
-        edge.ingest_items(container(first, count))
+    ingest_in(edge, split)
     edge.net.behave = large(edge, 4, lambda number: reply if number == nth else None)
     edge.settle()
     edge.restart()
@@ -148,8 +151,7 @@ def test_a_part_of_unknown_fate_is_the_only_one_given_up(
     make_edge: MakeEdge, split: list[int], most: int, nth: int
 ) -> None:
     edge = make_edge()
-    for first, count in zip(itertools.accumulate(split, initial=0), split, strict=False):
-        edge.ingest_items(container(first, count))
+    ingest_in(edge, split)
     edge.net.behave = large(edge, most, lambda number: UNKNOWN if number == nth else None)
     settled(edge, 6)
     told = Counter(numbers(edge))
