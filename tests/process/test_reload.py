@@ -193,6 +193,14 @@ def test_another_rate_takes_effect_for_what_is_sent_after_it(running: Collector)
     assert after["summarised"] - before["summarised"] == 5 - (after["stored"] - before["stored"]) >= 3
 
 
+def test_what_a_quota_has_counted_stays_counted(running: Collector) -> None:
+    quota = '[[project.quota]]\nid = "few"\ncategories = ["error"]\nwindow = "1 d"\nlimit = '
+    rewritten(running, f"{PROJECT}{quota}2\n")
+    assert [sent(running) for _ in range(3)] == [200, 200, 429]
+    rewritten(running, f"{PROJECT}{quota}3\n")
+    assert [sent(running) for _ in range(2)] == [200, 429]
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [
