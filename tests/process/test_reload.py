@@ -193,6 +193,11 @@ def test_another_rate_takes_effect_for_what_is_sent_after_it(running: Collector)
     assert after["summarised"] - before["summarised"] == 5 - (after["stored"] - before["stored"]) >= 3
 
 
+def test_another_size_of_the_spool_is_the_one_it_is_measured_by(running: Collector) -> None:
+    rewritten(running, PROJECT + '[spool]\nmax_spool_bytes = "96 MiB"\n')
+    assert running.status()["spool"]["max_bytes"] == 96 * 2**20
+
+
 def test_what_a_quota_has_counted_stays_counted(running: Collector) -> None:
     quota = '[[project.quota]]\nid = "few"\ncategories = ["error"]\nwindow = "1 d"\nlimit = '
     rewritten(running, f"{PROJECT}{quota}2\n")

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import ConfigError, Unavailable
+from collector.errors import ConfigError, Damaged, Unavailable
 from collector.model.received import Position
 from collector.store import outbox
 from collector.store import probe as probe_module
+from collector.store.buckets import IssueRate, StoredProject
 from collector.store.delta import AppliedBatch
 from collector.store.engine import connect
+from collector.store.segment import Commit
 from collector.store.store import Store
 from tests.helpers.clock import FakeClock
-from tests.helpers.digested import records
+from tests.helpers.digested import NOW, event, record, records
 from tests.store.conftest import Opener, kill, read, segment_files
 
 DAY = 86_400.0
@@ -280,3 +282,26 @@ def test_what_only_a_damaged_state_knew_is_taken_over(open_store: Opener, clock:
     assert told == [(1, False), (2, False)]
     again.commit(records(34, 34))
     assert told[2:] == [(3, False)]
+
+
+def test_rows_that_are_lost_while_it_runs_may_be_kept_again_whatever_the_rate_of_their_issue(
+    open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(projects={42: StoredProject("shop", IssueRate(1.0, 5))})
+    storm = [record(number, event(number, 1, NOW)) for number in range(1, 21)]
+    assert store.commit(storm).stored == 5
+    segment = store._segments.active
+
+    def lose_log(commit: Commit) -> None:
+        segment.abandon()
+        Path(f"{segment.path}.wal").unlink()
+        segment.reopen()
+        raise Unavailable("the disk failed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(segment, "append", lose_log)
+        with pytest.raises(Damaged, match="are gone from its write-ahead log"):
+            store.commit([record(21, event(21, 1, NOW))])
+    assert store.position.seq == 0
+    assert store.commit(storm).stored == 5
+    assert balance(store) == 20
