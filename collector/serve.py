@@ -41,7 +41,7 @@ from collector.machine.disk import Disk, RealDisk
 from collector.machine.ids import new_epoch, new_public_key
 from collector.machine.link import CONTROL_SOCKET, AsyncLink, control_address
 from collector.machine.logs import set_up_logs
-from collector.machine.loops import calm_collector
+from collector.machine.loops import LoopLag, calm_collector
 from collector.machine.memory import give_back
 from collector.model.received import START, Position, Received
 from collector.model.tally import OutcomeTally
@@ -58,6 +58,7 @@ GARBAGE_OBJECTS = 2_000  # usual requests leave none; pages and reloads do, and 
 BATCH_SECONDS = 30.0  # for the last batch of a worker that is replaced; what it had is digested again otherwise
 FIRST_WORD_SECONDS = 60.0  # opening the store may include repairs
 LOOK_SECONDS = 0.02
+TICK_SECONDS = 0.1  # uvicorn's own pace
 ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
 FOLDERS = ("spool", "segments", "quarantine", "tmp")
 
@@ -101,7 +102,23 @@ def local_address(address: str) -> str:
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn without its own signal handling: two signals mean what this module says they mean."""
+    """uvicorn without its own signal handling: two signals mean what this module says they mean.
+
+    Its tick, which runs in any case, tells how late the event loop is."""
+
+    def __init__(self, settings: uvicorn.Config, clock: Clock) -> None:
+        super().__init__(settings)
+        self.clock = clock
+        self.lag = LoopLag(clock)
+
+    async def main_loop(self) -> None:
+        """Tick until it is over."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            due_at = self.clock.monotonic() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            self.lag.saw(self.clock.monotonic() - due_at)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,7 +152,7 @@ class Front:
         self.web = build_web(self.status, self.last_status, self.sql)
         self.hub: HubApp | None = build_hub(self.doors, self.edges, self.web) if self.edges else None
         self.app = build_ingest(self.doors, self.hub or self.web)
-        self.server = QuietServer(uvicorn_settings(self.app, config.ingest))
+        self.server = QuietServer(uvicorn_settings(self.app, config.ingest), clock)
         self.reloader = Reloader(self, source, self._complete, clock) if source else None
         self.signals = 0
         self._settled = asyncio.Event()  # not while a worker is being replaced
@@ -274,6 +291,7 @@ class Front:
                 memory_trouble=self.doors.pressure.trouble() if self.doors.pressure else "",
                 edges=self.edges.status() if self.edges else None,
                 configuration=self.reloader.status() if self.reloader else None,
+                loop_lag_ms=self.server.lag.status(),
             )
         )
 

@@ -35,6 +35,7 @@ class Facts(NamedTuple):
     memory_trouble: str = ""
     edges: dict[str, dict[str, Any]] | None = None  # refusals of the hub's door; None: it is no hub
     configuration: dict[str, Any] | None = None  # collector.reload.Reloader.status; None: it cannot be read again
+    loop_lag_ms: dict[str, float] | None = None  # collector.machine.loops.LoopLag.status; None: there is no front
 
 
 EMPTY_STORE = {"segments": 0, "bytes": 0, "issues": 0, "events": 0}
@@ -158,7 +159,7 @@ def compose(facts: Facts) -> dict[str, Any]:
         "config": facts.configuration,
         "address": facts.address,
         "dsns": facts.dsns,
-        "front": {"pid": facts.front_pid},
+        "front": {"pid": facts.front_pid, "loop_lag_ms": facts.loop_lag_ms},
         "worker": {
             "pid": facts.worker_pid,
             "heartbeat_age_seconds": None if age is None else round(age, 3),

@@ -6,6 +6,7 @@ A loop is late when its last stamp is older than LATE_SECONDS; the health page t
 
 import gc
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from collector.machine.clock import Clock
 
 LATE_SECONDS = 10.0
 MAX_BACKOFF_SECONDS = 30.0
+LAG_NOW_SECONDS = 2.0
+LAG_WINDOW_SECONDS = 60.0
 
 log = structlog.get_logger("loops")
 
@@ -34,6 +37,36 @@ def calm_collector(allocations: int = 50_000) -> None:
 def wake_collector() -> None:
     """Before the process ends: what was frozen is freed like the rest, else DuckDB lists it on stderr as leaked."""
     gc.unfreeze()
+
+
+class LoopLag:
+    """How late the timers of an event loop come: whatever keeps it busy makes each request wait as long.
+
+    Only what may still be the worst is remembered: later ticks that were not as late, 600 at most with ten a second.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._worst: deque[tuple[float, float]] = deque()  # (when, seconds late), each less late than the one before
+
+    def saw(self, late_seconds: float) -> None:
+        """A timer came so late; timers that come a little early are on time."""
+        now, late = self._clock.monotonic(), max(0.0, late_seconds)
+        while self._worst and self._worst[-1][1] <= late:
+            self._worst.pop()
+        self._worst.append((now, late))
+        while self._worst[0][0] < now - LAG_WINDOW_SECONDS:
+            self._worst.popleft()
+
+    def worst(self, seconds: float) -> float:
+        """The most of the last so many seconds (LAG_WINDOW_SECONDS at most), in seconds; 0.0 when no timer came."""
+        since = self._clock.monotonic() - seconds
+        return next((late for at, late in self._worst if at >= since), 0.0)
+
+    def status(self) -> dict[str, float]:
+        """Milliseconds: `now` of the last LAG_NOW_SECONDS, `worst` of the last LAG_WINDOW_SECONDS."""
+        spans = {"now": LAG_NOW_SECONDS, "worst": LAG_WINDOW_SECONDS}
+        return {name: round(self.worst(seconds) * 1000, 1) for name, seconds in spans.items()}
 
 
 class Beat(Protocol):

@@ -30,10 +30,9 @@ def build_web(status: StatusSource, last_status: LastStatus, sql: SqlDoor | None
     asking the worker: a probe that waits for a busy worker's batch takes longer than those who ask have patience."""
 
     async def healthz(request: Request) -> Response:
-        """200 while every loop stamps its heartbeat, else 503; the body names each loop."""
+        """200 while every loop stamps its heartbeat, else 503; the body names each loop and how late the front's is."""
         document = last_status()
-        body = {"healthy": document["healthy"], "problems": document["problems"], "loops": document["worker"]["loops"]}
-        return JSONResponse(body, 200 if document["healthy"] else 503)
+        return JSONResponse(_health(document), 200 if document["healthy"] else 503)
 
     async def readyz(request: Request) -> Response:
         """200 when events can be taken and digested: disk floor, spool room, worker alive."""
@@ -85,6 +84,11 @@ def build_web(status: StatusSource, last_status: LastStatus, sql: SqlDoor | None
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+
+
+def _health(document: dict[str, Any]) -> dict[str, Any]:
+    told = {name: document[name] for name in ("healthy", "problems")}
+    return {**told, "loops": document["worker"]["loops"], "loop_lag_ms": document["front"]["loop_lag_ms"]}
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

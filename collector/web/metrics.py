@@ -44,6 +44,14 @@ def _loops(key: str) -> Callable[[Status], Values]:
     return read
 
 
+def _lag(key: str) -> Callable[[Status], Values]:
+    def read(status: Status) -> Values:
+        lag_ms = (status.get("front") or {}).get("loop_lag_ms") or {}
+        return [({}, lag_ms[key] / 1000)] if key in lag_ms else []
+
+    return read
+
+
 def _edges(key: str) -> Callable[[Status], Values]:
     def read(status: Status) -> Values:
         edges = (status.get("hub") or {}).get("edges") or {}
@@ -107,6 +115,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("collector_hub_refused_total", "counter", "requests refused since the start", _refusals),
     Metric("collector_hub_last_batch_timestamp_seconds", "gauge", "when each edge's last batch came",
            _edges("last_batch_at")),
+    Metric("collector_front_loop_lag_seconds", "gauge", "most that a timer of the front came late in the last 2 s",
+           _lag("now")),
+    Metric("collector_front_loop_lag_worst_seconds", "gauge", "the same of the last minute", _lag("worst")),
     Metric("collector_worker_heartbeat_age_seconds", "gauge", "since the worker's last sign of life",
            _at("worker", "heartbeat_age_seconds")),
     Metric("collector_worker_restarts_total", "counter", "workers started again", _at("worker", "restarts")),

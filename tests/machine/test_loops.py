@@ -2,7 +2,9 @@
 
 import threading
 
-from collector.machine.loops import Beat, Loop, Supervisor
+import pytest
+
+from collector.machine.loops import Beat, Loop, LoopLag, Supervisor
 from tests.helpers.clock import FakeClock
 
 
@@ -49,3 +51,27 @@ def test_a_loop_that_stamps_nothing_is_late_after_ten_seconds() -> None:
     assert supervisor.health()["w"]["late"] is True
     supervisor.stop.set()
     supervisor.join(10)
+
+
+def test_loop_lag_is_the_worst_of_two_seconds_and_of_a_minute() -> None:
+    clock = FakeClock()
+    lag = LoopLag(clock)
+    seen = [lag.status()]
+    for seconds, late in ((0.0, 0.004), (1.0, 0.3), (1.0, 0.002), (1.5, -0.001), (58.0, 0.001), (100.0, 0.0)):
+        clock.advance(seconds)
+        lag.saw(late)
+        seen.append(lag.status())
+    assert [each["now"] for each in seen] == [0.0, 4.0, 300.0, 300.0, 2.0, 1.0, 0.0]
+    assert [each["worst"] for each in seen] == [0.0, 4.0, 300.0, 300.0, 300.0, 2.0, 0.0]
+    clock.advance(100.0)
+    assert lag.status() == {"now": 0.0, "worst": 0.0}
+
+
+def test_loop_lag_remembers_no_more_than_its_minute() -> None:
+    clock = FakeClock()
+    lag = LoopLag(clock)
+    for tick in range(2_000):
+        clock.advance(0.1)
+        lag.saw(1.0 - tick / 10_000)
+    assert len(lag._worst) <= 601
+    assert lag.worst(60.0) == pytest.approx(1.0 - 1_400 / 10_000, abs=2e-4)

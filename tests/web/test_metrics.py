@@ -12,6 +12,7 @@ STATUS = {
     "spool": {"records": 0, "bytes": 0},
     "store": {"segments": 1, "bytes": 4096, "issues": 1},
     "outbox": {"records": 0, "bytes": 0},
+    "front": {"loop_lag_ms": {"now": 1.5, "worst": 250.0}},
     "worker": {"heartbeat_age_seconds": 0.2, "restarts": 0, "loops": {"digest": {"age_seconds": 0.1, "failures": 0}}},
     "status": {"answers": {"200": 3}},
 }
@@ -40,6 +41,12 @@ def test_a_reload_that_failed_is_a_metric_and_a_document_without_one_is_fine() -
 def test_names_follow_room_noun_verb() -> None:
     assert all(metric.name.startswith("collector_") for metric in METRICS)
     assert all(metric.name.endswith("_total") for metric in METRICS if metric.kind == "counter")
+
+
+def test_loop_lag_is_told_in_seconds_and_not_where_there_is_no_front() -> None:
+    assert "collector_front_loop_lag_seconds 0.0015\n" in render(STATUS)
+    assert "collector_front_loop_lag_worst_seconds 0.25\n" in render(STATUS)
+    assert "loop_lag" not in render({**STATUS, "front": {"loop_lag_ms": None}})
 
 
 def test_a_worker_that_never_reported_leaves_its_metrics_out() -> None:

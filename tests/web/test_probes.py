@@ -7,8 +7,8 @@ import pytest
 
 from collector.web.app import build_web
 
-WELL = {"healthy": True, "ready": True, "problems": [], "worker": {"loops": {}}}
-ILL = {"healthy": False, "ready": False, "problems": ["why"], "worker": {"loops": {}}}
+WELL = {"healthy": True, "ready": True, "problems": [], "worker": {"loops": {}}, "front": {"loop_lag_ms": None}}
+ILL = {"healthy": False, "ready": False, "problems": ["why"], "worker": {"loops": {}}, "front": {"loop_lag_ms": None}}
 
 
 async def _busy_worker() -> dict[str, Any]:
