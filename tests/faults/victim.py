@@ -70,8 +70,8 @@ class Victim:
             self.running.start()
         wait_for(lambda: self.send() == [200], seconds, "an acknowledgement after the fault")
 
-    def audit(self, restart: bool = False, may_count: int = 0) -> Verdict:
-        return audit(self.running, self.acked, may_count, restart)
+    def audit(self, restart: bool = False) -> Verdict:
+        return audit(self.running, self.acked, restart=restart)
 
     def pause_worker(self) -> int:
         """SIGSTOP; its pid."""
