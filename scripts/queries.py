@@ -1,12 +1,8 @@
-"""scripts/bench queries: how fast stored events are asked, on synthetic rows with realistic shapes.
+"""The section `queries` of scripts/bench: how fast stored events are asked, on synthetic rows with realistic shapes.
 
 Makes a data folder (7 segments a million rows, 30 from five million on; 2,000 issues by a power law; typed columns of
-usual cardinalities), then measures with the worker's own limits (128 MB, one thread):
-
-- named: the queries that pages and the API ask, in the worker's process (p50 and p95 of many, after one warm-up);
-- adhoc: one `collector query` each, from the snapshot to the answer, with its process;
-- start: opening the folder after an unclean end, with a write-ahead log to replay;
-- beside: acks and digest of a running collector, alone and beside a heavy query that runs all the time.
+usual cardinalities), then measures with the worker's own limits (128 MB, one thread); scripts/options.py lists the
+parts. A folder that is kept (--data) holds a file MADE with its rows, segments and payload_bytes.
 """
 
 # ruff: noqa: S608 - generated names only
@@ -43,6 +39,8 @@ from collector.store.segment import ATTACH_OPTIONS, BLOCK_BYTES
 from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.state import State
 from collector.store.store import Store
+from scripts.loading import child, taken
+from scripts.options import MADE, PARTS, add_query_options, complete, orderly, positive
 from tests.helpers.digested import event, record
 from tests.helpers.running import PROJECT, Collector, wait_for
 
@@ -87,23 +85,33 @@ SELECT (format('{:016x}{:016x}', a, b))::UUID AS event_id, $project::UBIGINT AS 
 FROM known"""
 
 
-def shape(rows: int) -> int:
-    """Segments for so many rows."""
-    return 30 if rows >= 5_000_000 else 7
-
-
 def build(data: Path, rows: int, segments: int, payload_bytes: int) -> None:
-    """A data folder as a collector that ran for `segments` days leaves it."""
+    """A data folder as a collector that ran for `segments` days leaves it; it is there when it is whole."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{data.name}-", dir=data.parent) as folder:
+        made = Path(folder) / data.name
+        before = time.perf_counter()
+        _rows(made, rows, segments, payload_bytes)
+        size = sum(path.stat().st_size for path in (made / "segments").iterdir())
+        seconds = round(time.perf_counter() - before, 1)
+        about = {"rows": rows, "segments": segments, "payload_bytes": payload_bytes, "build_seconds": seconds,
+                 "bytes_per_row": round(size / rows)}  # fmt: skip
+        (made / MADE).write_text(json.dumps(about))
+        made.rename(data)
+
+
+def _rows(data: Path, rows: int, segments: int, payload_bytes: int) -> None:
     (data / "segments").mkdir(parents=True)
     today = int(time.time()) // DAY * DAY
-    count = rows // segments
+    each = rows // segments
     facts = []
     for number in range(segments):
         day = today - (segments - 1 - number) * DAY
+        count = each if number < segments - 1 else rows - number * each
         name = datetime.fromtimestamp(day, UTC).strftime("%Y%m%d")
         seconds = DAY if number < segments - 1 else max(60.0, time.time() - day - 30)
         path = data / "segments" / f"{name}.duckdb"
-        values = {"from": number * count, "count": count, "first": float(day), "seconds": float(seconds),
+        values = {"from": number * each, "count": count, "first": float(day), "seconds": float(seconds),
                   "issues": ISSUES, "project": PROJECT_ID, "payload_bytes": payload_bytes, "rare": RARE,
                   "days": segments, "day": number}  # fmt: skip
         _segment(path, number + 1, values)
@@ -192,9 +200,11 @@ def _cpu() -> float:
 
 
 def some_ids(store: Store, count: int) -> Iterator[str]:
-    """Ids of stored events, from all segments, without end."""
+    """Ids of stored events, from all segments, without end. Exits when nothing is stored."""
     rows = store.reads.ask_all(f"SELECT event_id FROM {{events}} USING SAMPLE {count} (reservoir, 7)", {})
     ids = [row["event_id"].hex for row in rows]
+    if not ids:
+        raise SystemExit("scripts/bench queries: no event is stored in this folder")
     while True:
         random.Random(1).shuffle(ids)
         yield from ids
@@ -270,7 +280,7 @@ def adhoc_queries(data: Path, times: int) -> Result:
 
 
 def unclean_start(data: Path, repeats: int) -> Result:
-    """Seconds to open the folder after a kill, 4,000 events in the write-ahead log."""
+    """Seconds to open the folder after a kill, 4,000 events in the write-ahead log; medians."""
     seconds, cpu, ready = [], [], []
     for _ in range(repeats):
         subprocess.run([sys.executable, "-m", "scripts.queries", "--leave-unclean", str(data)], check=True)
@@ -308,23 +318,23 @@ def leave_unclean(data: Path) -> None:
 @contextlib.contextmanager
 def running(data: Path) -> Iterator[Collector]:
     """A collector on that folder, not started yet."""
-    folder = tempfile.mkdtemp(prefix="collector-bench-")
-    collector = Collector(Path(folder), PROJECT + f'\n[data]\ndir = "{data}"\n')
-    collector.data = data
-    try:
-        yield collector
-    finally:
-        collector.close()
+    with tempfile.TemporaryDirectory(prefix="collector-bench-") as folder:
+        collector = Collector(Path(folder), PROJECT + f'\n[data]\ndir = "{data}"\n')
+        collector.data = data
+        try:
+            yield collector
+        finally:
+            collector.close()
 
 
-def beside(data: Path, seconds: float) -> Result:
+def beside(data: Path, repeats: int, seconds: float) -> Result:
     """Acks and digest with and without a heavy query all the time, alternating."""
     with running(data) as collector:
         collector.start()
         collector.drained(60)
         _traffic(collector, 2.0)
         alone, busy, queries = [], [], []
-        for _ in range(3):
+        for _ in range(repeats):
             alone.append(_traffic(collector, seconds))
             with heavy(collector) as count:
                 time.sleep(0.5)
@@ -361,20 +371,17 @@ def heavy(collector: Collector) -> Iterator[list[int]]:
 def _traffic(collector: Collector, seconds: float) -> dict[str, float]:
     """Events at a fixed rate from another process; beside it, how long one takes from its 200 to the store."""
     rate = 100
-    load = subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.load", "--dsn", collector.dsn, "-n", str(int(rate * seconds)), "-c", "8",
-         "--rate", str(rate)],
-        cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
     delays = []
-    while load.poll() is None:
-        before = time.perf_counter()
-        received = collector_status(collector)["ledger"]["received"]
-        while _digested(collector_status(collector)) < received:
-            time.sleep(0.005)
-        delays.append((time.perf_counter() - before) * 1000)
-    text, _ = load.communicate()
-    summary = json.loads(text)
+    options = ("--dsn", collector.dsn, "-n", str(int(rate * seconds)), "-c", "8", "--rate", str(rate))
+    with child("tests.helpers.load", *options, stdout=subprocess.PIPE) as load:
+        while load.poll() is None:
+            before = time.perf_counter()
+            received = collector_status(collector)["ledger"]["received"]
+            while _digested(collector_status(collector)) < received:
+                time.sleep(0.005)
+            delays.append((time.perf_counter() - before) * 1000)
+        text, _ = load.communicate()
+    summary = taken(json.loads(text))
     ordered = sorted(delays)
     return {
         "ack_p50_ms": summary["p50_ms"], "ack_p99_ms": summary["p99_ms"],
@@ -394,63 +401,44 @@ def collector_status(collector: Collector) -> Result:
     return document
 
 
-SECTIONS = ("named", "adhoc", "start", "beside")
-
-
-def measure(rows: int, segments: int, sections: list[str], times: int = 60, payload_bytes: int = 400) -> Result:
-    """Builds a folder and measures `sections` on it."""
-    with tempfile.TemporaryDirectory(prefix="collector-bench-") as folder:
-        data = Path(folder) / "data"
-        before = time.perf_counter()
-        build(data, rows, segments, payload_bytes)
-        size = sum(path.stat().st_size for path in (data / "segments").iterdir())
-        result: Result = {"rows": rows, "segments": segments, "build_seconds": round(time.perf_counter() - before, 1),
-                          "bytes_per_row": round(size / rows)}  # fmt: skip
-        return result | on_folder(data, sections, times)
-
-
-def on_folder(data: Path, sections: list[str], times: int) -> Result:
-    """Measures `sections` on a folder that is there."""
+def measure(data: Path, options: argparse.Namespace) -> Result:
+    """What was asked for, on a folder that is there."""
+    result: Result = json.loads((data / MADE).read_text())
     ways: dict[str, Callable[[], Result]] = {
-        "named": lambda: named_queries(data, times),
-        "adhoc": lambda: adhoc_queries(data, times),
-        "start": lambda: unclean_start(data, 3),
-        "beside": lambda: beside(data, 8.0),
+        "named": lambda: named_queries(data, options.times),
+        "adhoc": lambda: adhoc_queries(data, options.times),
+        "start": lambda: unclean_start(data, options.repeats),
+        "beside": lambda: beside(data, options.repeats, 3.0 if options.quick else 8.0),
     }
-    result: Result = {}
-    for section in sections or SECTIONS:
-        print(f"... queries: {section}", file=sys.stderr)
-        result[section] = ways[section]()
+    for part in options.part or PARTS:
+        print(f"... queries: {part}", file=sys.stderr, flush=True)
+        result[part] = ways[part]()
     return result
 
 
-def number(text: str) -> int:
-    """1M, 5M, 200k or plain digits."""
-    scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    return int(float(text.rstrip("kKmM")) * scale)
+def run(options: argparse.Namespace) -> int:
+    """Builds rows where there are none, measures, prints JSON."""
+    shape = (options.rows, options.segments, options.payload_bytes)
+    with tempfile.TemporaryDirectory(prefix="collector-bench-") as folder:
+        data = options.data or Path(folder) / "data"
+        if not data.exists():
+            build(data, *shape)
+        print(json.dumps(measure(data, options)))
+    return 0
 
 
 def main(argv: list[str] | None = None) -> None:
+    """A part of scripts/bench, which asks for it; --leave-unclean is for itself."""
     parser = argparse.ArgumentParser(prog="scripts/bench queries", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="all when none is named")
-    parser.add_argument("--rows", type=number, default=1_000_000, help="1M (default), 5M, ...")
-    parser.add_argument("--segments", type=int, default=0, help="files they lie in; 7, or 30 from 5M rows on")
-    parser.add_argument("--times", type=int, default=60, help="how often each query is asked")
-    parser.add_argument("--payload-bytes", type=int, default=400, help="size of a stored payload")
-    parser.add_argument("--data", type=Path, help="build here (or use what is here) and keep it")
-    parser.add_argument("--json", action="store_true")
+    add_query_options(parser)
+    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--leave-unclean", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    if args.leave_unclean:
-        leave_unclean(args.leave_unclean)
-    segments = args.segments or shape(args.rows)
-    if args.data:
-        if not args.data.exists():
-            build(args.data, args.rows, segments, args.payload_bytes)
-        result = on_folder(args.data, args.sections, args.times)
-    else:
-        result = measure(args.rows, segments, args.sections, args.times, args.payload_bytes)
-    print(json.dumps(result, indent=None if args.json else 2))
+    options = parser.parse_args(argv)
+    if options.leave_unclean:
+        leave_unclean(options.leave_unclean)
+    complete(parser, options)
+    orderly(functools.partial(run, options))
 
 
 if __name__ == "__main__":

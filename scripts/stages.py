@@ -1,7 +1,8 @@
 """CPU per event of each stage from the HTTP request to the stored row, in one process, on real envelopes.
 
 The product's own functions run in the product's order; a stopwatch round each counts the CPU of the calling thread
-without the stages inside it. `other` is what no stage claims. Disk waits are no CPU and are not in here.
+without the stages inside it. `other` is what no stage claims. Disk waits are no CPU and are not in here. MEANINGS says
+what each stage is; there are two commits, the spool's (an event may be acknowledged) and the state database's.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ AUTH = f"Sentry sentry_version=7, sentry_key={KEY}, sentry_client=load/1".encode
 Stage = tuple[str, Any, str]
 STAGES: list[Stage] = [
     ("frame", writer_module, "encode_head"),
-    ("commit", Journal, "commit"),
+    ("commit_spool", Journal, "commit"),
     ("read", SpoolReader, "read"),
     ("decode", digester_module, "open_body"),
     ("normalise", Normaliser, "normalise"),
@@ -63,6 +64,25 @@ STAGES: list[Stage] = [
     ("commit_state", State, "apply"),
     ("train", Store, "_train"),
 ]
+MEANINGS = {
+    "accept": "front: path, key, limits and envelope header of a request, without HTTP",
+    "frame": "front: the record's head for the spool",
+    "commit_spool": "front: writing records to the spool, 32 at a time, without the wait for the disk",
+    "read": "worker: records from the spool",
+    "decode": "worker: inflating the body and splitting it into items",
+    "normalise": "worker: parsing the event's JSON and bringing it into its normal form",
+    "filter": "worker: inbound filters",
+    "scrub": "worker: removing personal data and secrets",
+    "group": "worker: frames, hashes and fingerprint: which issue it is",
+    "row": "worker: the typed columns",
+    "plan": "worker: which rows and counts a batch adds: new or known issue, duplicate, storm",
+    "compress": "worker: the payload, with its project's dictionary",
+    "append": "worker: the batch's rows into the segment and the segment's commit (DuckDB)",
+    "commit_state": "worker: the batch's counts into the state database and its commit (SQLite)",
+    "train": "worker: making a project's compression dictionary, once a day, spread over the events of this run",
+    "other": "what no stage claims: loops between them, and DuckDB's own threads",
+    "sum": "all of the above",
+}
 
 
 class Stopwatch:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.helpers.corpus import Template, templates
@@ -26,19 +26,53 @@ ANSWER_SECONDS = 30.0
 AGAIN_SECONDS = 0.02  # pause before a new connection after a failure
 
 
+class Address(NamedTuple):
+    """Where a DSN points to. prefix: what stands before /api, "" or with a leading slash."""
+
+    host: str
+    port: int
+    prefix: str
+    project: str
+    key: str
+
+
+def address_of(dsn: str) -> Address:
+    """Raises ValueError with a sentence when it is no DSN or not one of this machine."""
+    form = "http://KEY@HOST:PORT/PROJECT is wanted"
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port or 80
+    except ValueError as error:
+        raise ValueError(f"{error}; {form}") from None
+    if not parts.scheme or not parts.netloc:
+        raise ValueError(f"this is no DSN; {form}")
+    if parts.scheme != "http":
+        raise ValueError(f"{parts.scheme} is not spoken here; {form}")
+    if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError(
+            f"{parts.hostname or 'no host'}: loads go to this machine only (127.0.0.1, localhost or [::1])"
+        )
+    if not parts.username:
+        raise ValueError(f"the key is missing; {form}")
+    prefix, _, project = parts.path.rstrip("/").rpartition("/")
+    if not project:
+        raise ValueError(f"the project is missing; {form}")
+    return Address(parts.hostname, port, prefix, project, parts.username)
+
+
 class Load:
     """What was sent and what came of it. source: a Traffic, or templates of error events."""
 
     def __init__(
         self, dsn: str, source: Traffic | list[Template], count: int, rate: float = 0.0, seconds: float = 0.0
     ) -> None:
-        parts = urlsplit(dsn)
-        assert parts.hostname in ("127.0.0.1", "localhost", "::1"), "loads go to this machine only"
-        self.host, self.port = parts.hostname, parts.port or 80
+        address = address_of(dsn)
+        self.host, self.port = address.host, address.port
+        host = f"[{self.host}]" if ":" in self.host else self.host
         self.head = (
-            f"POST /api/{parts.path.strip('/')}/envelope/ HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
+            f"POST {address.prefix}/api/{address.project}/envelope/ HTTP/1.1\r\nHost: {host}:{self.port}\r\n"
             f"Content-Type: application/x-sentry-envelope\r\nContent-Encoding: gzip\r\nX-Sentry-Auth: Sentry "
-            f"sentry_version=7, sentry_client=load/1, sentry_key={parts.username}\r\nContent-Length: "
+            f"sentry_version=7, sentry_client=load/1, sentry_key={address.key}\r\nContent-Length: "
         ).encode()
         self.traffic = source if isinstance(source, Traffic) else Traffic({"error": 1}, errors=source)
         self.count, self.rate, self.seconds = count, rate, seconds
@@ -96,7 +130,12 @@ class Load:
 
     def summary(self) -> dict[str, Any]:
         """Counts, rates and latencies (ms)."""
-        ordered = sorted(self.latencies) or [0.0]
+        ordered = sorted(self.latencies)
+        last = len(ordered) - 1
+
+        def ms(at: int) -> float | None:
+            return round(ordered[at] * 1000, 2) if ordered else None
+
         wall = self.ended - self.started
         return {
             "sent": self.sent,
@@ -105,9 +144,9 @@ class Load:
             "late": self.late,
             "seconds": round(wall, 3),
             "acked_per_second": round(len(self.acked) / wall, 1),
-            "p50_ms": round(ordered[len(ordered) // 2] * 1000, 2),
-            "p99_ms": round(ordered[int((len(ordered) - 1) * 0.99)] * 1000, 2),
-            "max_ms": round(ordered[-1] * 1000, 2),
+            "p50_ms": ms(len(ordered) // 2),
+            "p99_ms": ms(int(last * 0.99)),
+            "max_ms": ms(last),
             "client_cpu_ms": round(self.client_cpu * 1000 / max(self.sent, 1), 3),
         }
 
