@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.helpers.proc import trend
+from tests.helpers.proc import block_seconds, trend
 
 Points = list[tuple[float, float]]
 
@@ -44,3 +44,9 @@ def test_what_comes_in_long_waves_has_a_wide_margin() -> None:
     assert quick
     assert slow
     assert slow.margin > 3 * quick.margin
+
+
+@pytest.mark.parametrize(("over_seconds", "block"), [(26, 4.0), (135, 16.875), (240, 30.0), (3600, 30.0)])
+def test_a_short_look_has_short_blocks(over_seconds: int, block: float) -> None:
+    assert block_seconds(over_seconds) == block
+    assert trend(memory(0.0, seconds=over_seconds), block)

@@ -28,6 +28,14 @@ def of(pid: int) -> Usage | None:
     return Usage(cpu_of(fields), int(fields[21]) * PAGE, descriptors, int(fields[17]))
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that only waits to be waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 def cpu_of(fields: list[bytes]) -> float:
     """User and system time of a process and of its ended children, by the clock tick (10 ms)."""
     return sum(map(int, fields[11:15])) / TICK
@@ -84,6 +92,12 @@ def means(points: list[tuple[float, float]], block_seconds: float) -> list[tuple
     for point in points:
         blocks.setdefault(int((point[0] - points[0][0]) // block_seconds), []).append(point)
     return [(sum(x for x, _ in each) / len(each), sum(y for _, y in each) / len(each)) for each in blocks.values()]
+
+
+def block_seconds(over_seconds: float) -> float:
+    """How long a block of `trend` is where so many seconds were seen: eight blocks of a short look, 30 s at most, and
+    two samples of the soak at least."""
+    return min(30.0, max(4.0, over_seconds / 8))
 
 
 def trend(points: list[tuple[float, float]], block_seconds: float = 30.0) -> Trend | None:
