@@ -24,9 +24,9 @@ SHOWN = {
     "answers": "answers",
 }
 CAPTION = f"""Medians of the repeats; latencies of acknowledged (200) requests; answers of all repeats together.
-CPU ms / request: of the process tree whose PID was given, per acknowledged request, from the first request until that
-tree used less than {IDLE_CORE:.0%} of a core for {QUIET_SECONDS:.0f} s, so that its backlog counts as far as this can
-be told from outside; after {DIGEST_SECONDS:.0f} s it is no longer waited for (* then: the backlog was not done)."""
+CPU ms / request: of the process tree whose PID was given, per acknowledged request, from the first request until the
+tree took less than {IDLE_CORE:.0%} of a core for {QUIET_SECONDS:.0f} s: the digest of its backlog is in it, as far as
+that can be told from outside. * stands behind a figure where the tree still worked after {DIGEST_SECONDS:.0f} s."""
 
 
 def until_idle(

@@ -288,7 +288,7 @@ def run(options: Namespace) -> int:
     """Measure, print; 1 when a server that was to be compared acknowledged nothing."""
     result: Result = {"machine": machine(options.quick, options.repeats)}
     if options.against:
-        compared = against(options.against, options.repeats, Size.of(options).acks // 4, say)
+        compared = against(options.against, options.repeats, Size.of(options).acks // 2, say)
         print(json.dumps({**result, "against": compared}) if options.json else "\n".join(side_by_side(compared)))
         for sentence in failures(compared):
             print(f"scripts/bench: {sentence}", file=sys.stderr)
