@@ -33,6 +33,9 @@ class Stopping:
         self._is_held = True
         try:
             yield
+        except Exception:
+            if not self.number:  # the terminal tells its processes, too: one that was being started failed for that
+                raise
         finally:
             self._is_held = False
         if self.number:

@@ -116,6 +116,20 @@ def test_a_signal_waits_while_a_process_is_started_and_is_nothing_while_cleaning
     assert (stopping.number, late.number) == (signal.SIGTERM, 0)
 
 
+def test_what_fails_to_start_because_of_the_signal_is_no_failure() -> None:
+    stopping = Stopping()
+
+    def start(number: int) -> None:
+        with stopping.held():
+            stopping._on_signal(number, None)
+            raise AssertionError("serve ended with 130")
+
+    with pytest.raises(AssertionError, match="serve ended"):
+        start(0)
+    with pytest.raises(Interrupted):
+        start(signal.SIGINT)
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "half", "nan", "inf", ""])
 def test_minutes_and_rate_are_positive(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a positive number"):
