@@ -125,12 +125,6 @@ def test_a_front_that_dies_at_the_worst_moment_keeps_what_it_acknowledged(victim
     victim.audit()
 
 
-def test_after_all_of_it_a_restart_is_clean(victim: Victim) -> None:
-    victim.heals()
-    verdict = victim.audit(restart=True)
-    assert verdict.acked == len(victim.acked)
-
-
 def test_an_engine_that_gives_up_after_a_failed_sync_is_opened_again_and_no_file_set_aside(victim: Victim) -> None:
     """
     1. Events are stored, checkpointed, and let go from the spool: only the segments have them.
@@ -165,6 +159,12 @@ def test_sigterm_while_the_disk_hangs_ends_in_time_and_keeps_what_was_acknowledg
     victim.running.kill()
     victim.heals()
     victim.audit()
+
+
+def test_after_all_of_it_a_restart_is_clean(victim: Victim) -> None:
+    victim.heals()
+    verdict = victim.audit(restart=True)
+    assert verdict.acked == len(victim.acked)
 
 
 @pytest.mark.long

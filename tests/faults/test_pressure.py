@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from collector.model.outcome import DAMAGED
-from tests.faults.audit import ISSUE_OFF, audit
+from tests.faults.audit import ISSUE_OFF, acknowledged, audit
 from tests.helpers import proc
 from tests.helpers.load import Load
-from tests.helpers.running import KEY, Collector, balanced, envelope, error_event, wait_for
+from tests.helpers.running import KEY, Collector, envelope, error_event, wait_for
 from tests.helpers.traffic import Traffic
 from tests.process.test_crash import load
 
@@ -45,7 +45,7 @@ def test_a_burst_far_over_its_limit_is_refused_in_protocol_and_every_event_count
         assert "error" in headers["x-sentry-rate-limits"]
         assert int(headers["retry-after"]) > 0
         assert proc.tree(running.process.pid).rss_bytes - before < 80 * MEGABYTE
-        verdict = audit(running, burst.acked, restart=False)
+        verdict = audit(running, burst.acked)
         assert verdict.ledger["received"] == 2001
         assert sum(verdict.ledger["dropped"].values()) == 2001 - verdict.acked
     finally:
@@ -70,7 +70,7 @@ def test_maximal_envelopes_in_little_memory_are_taken_or_refused_and_nobody_dies
             acked += [event["event_id"]] * (code == 200)
         assert answers <= {200, 413, 429, 503}
         assert acked
-        audit(running, acked, {f"{DAMAGED}:internal": len(acked)}, restart=False)
+        audit(running, acked, {f"{DAMAGED}:internal": len(acked)})
         assert running.status()["worker"]["pid"] == worker
     finally:
         running.close()
@@ -93,7 +93,7 @@ def test_2000_slow_clients_do_not_keep_others_out_and_are_all_gone(tmp_path: Pat
             out, _ = sending.communicate(timeout=90)
             assert '"answers": {"200":' in out
             wait_for(lambda: len(os.listdir(f"/proc/{front}/fd")) < before + 50, 120, "the slow clients' descriptors")
-        assert balanced(running.drained()["ledger"])
+        audit(running, acknowledged(tmp_path))
     finally:
         running.close()
 
@@ -145,6 +145,6 @@ def test_a_file_system_without_inodes_is_refused_with_a_sentence_and_works_with_
         running.start()
         event = error_event()
         assert running.send(envelope(event))[0] == 200
-        audit(running, [event["event_id"]], restart=False)
+        audit(running, [event["event_id"]])
     finally:
         running.close()

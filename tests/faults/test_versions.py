@@ -41,6 +41,6 @@ def test_data_of_a_newer_collector_is_named_and_events_wait_for_the_right_one(tm
         running.stop()
         set_format(running, right)
         running.start()
-        audit(running, [first["event_id"], second["event_id"]], restart=False)
+        audit(running, [first["event_id"], second["event_id"]])
     finally:
         running.close()

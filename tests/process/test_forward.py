@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.audit import audit
 from tests.helpers.mini_upstream import MiniUpstream, count_of
 from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
 
@@ -24,9 +25,10 @@ def forwarding(folder: Path, upstream: MiniUpstream, more: str = "") -> Iterator
         running.close()
 
 
-def send(running: Collector, number: int, issues: int = 5) -> None:
+def send(running: Collector, number: int, issues: int = 5) -> str:
     event = error_event(kind=f"Error{number % issues}", user={"id": str(number % 7)})
     assert running.send(envelope(event))[0] == 200
+    return str(event["event_id"])
 
 
 @pytest.mark.process
@@ -36,17 +38,16 @@ def test_counts_upstream_are_exact_over_kills_of_worker_and_front(tmp_path: Path
     its work. Result: the forwarded events stand for exactly what was acknowledged."""
     pick = random.Random(5)
     with MiniUpstream() as upstream, forwarding(tmp_path, upstream) as running:
-        sent = 0
+        sent: list[str] = []
         for turn in range(5):
             for _ in range(30):
-                send(running, sent)
-                sent += 1
+                sent.append(send(running, len(sent)))
             time.sleep(pick.uniform(0.0, 1.5))  # the moment of death is the point of this test
             kill(running, front=turn % 3 == 2)
-        assert wait_for(lambda: upstream.counted() >= sent, 60, "all occurrences upstream")
-        running.drained()
+        assert wait_for(lambda: upstream.counted() >= len(sent), 60, "all occurrences upstream")
+        audit(running, sent)
         assert wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
-        assert upstream.counted() == sent == 150
+        assert upstream.counted() == len(sent) == 150
         assert upstream.received.complaints == []
         assert all(count_of(event) >= 1 for event in upstream.received.events.values())
 
@@ -68,10 +69,9 @@ def test_hanging_upstream_is_named_delays_nothing_and_the_collector_stops_in_tim
     the upstream, exit 0 within the shutdown time."""
     with MiniUpstream() as upstream, forwarding(tmp_path, upstream, 'timeout = "2 s"\n') as running:
         upstream.behave("hang")
-        for number in range(60):
-            send(running, number, issues=20)
-        status = running.drained()
-        assert status["ledger"]["stored"] == 60
+        sent = [send(running, number, issues=20) for number in range(60)]
+        verdict = audit(running, sent, restart=False)
+        assert verdict.ledger["stored"] == 60
         named = wait_for(lambda: running.status()["outbox"]["last_error"], 15, "a sentence about upstream")
         assert "did not answer" in named or "did not finish" in named
         assert running.stop() == 0

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.faults.audit import audit
 from tests.helpers.running import PROJECT, collector, envelope, error_event, wait_for
 
 pytestmark = [pytest.mark.process]
@@ -14,8 +15,15 @@ CONFIG = PROJECT + '[spool]\nmax_spool_bytes = "4 MiB"\nfile_bytes = "512 KiB"\n
 
 def test_digested_files_leave_a_full_spool_before_the_next_checkpoint() -> None:
     noise = os.urandom(150_000).hex()
+    acked = []
     with collector(CONFIG) as running:
-        wait_for(
-            lambda: running.send(envelope(error_event(extra={"noise": noise})))[0] == 429, 60.0, "the spool to fill"
-        )
-        wait_for(lambda: running.send(envelope(error_event()))[0] == 200, 40.0, "room")
+
+        def answer(**fields: str) -> int:
+            event = error_event(extra=fields)
+            code = running.send(envelope(event))[0]
+            acked.extend([event["event_id"]] * (code == 200))
+            return code
+
+        wait_for(lambda: answer(noise=noise) == 429, 60.0, "the spool to fill")
+        wait_for(lambda: answer() == 200, 40.0, "room")
+        audit(running, acked)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.model.outcome import SUMMARISED
+from tests.faults.audit import audit
 from tests.helpers.corpus import Template
 from tests.helpers.load import Load
 from tests.helpers.running import KEY, Collector, balanced, envelope, error_event
@@ -55,6 +57,7 @@ def test_a_storm_of_one_issue_is_counted_exactly_and_pushes_nobody_out(tmp_path:
                                " FROM issues GROUP BY 1 ORDER BY 1")  # fmt: skip
         kept = running.query("SELECT title LIKE 'Storm%' AS storm, count(*) AS n, count(payload) AS payloads"
                              " FROM events GROUP BY 1 ORDER BY 1")  # fmt: skip
+        audit(running, load.acked, {SUMMARISED: COPIES}, restart=False)
     finally:
         running.close()
     assert counts == [{"storm": False, "issues": OTHERS, "n": OTHERS}, {"storm": True, "issues": 1, "n": COPIES}]
