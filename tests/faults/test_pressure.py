@@ -70,8 +70,8 @@ def test_maximal_envelopes_in_little_memory_are_taken_or_refused_and_nobody_dies
             acked += [event["event_id"]] * (code == 200)
         assert answers <= {200, 413, 429, 503}
         assert acked
+        assert running.drained()["worker"]["pid"] == worker
         audit(running, acked, {f"{DAMAGED}:internal": len(acked)})
-        assert running.status()["worker"]["pid"] == worker
     finally:
         running.close()
 

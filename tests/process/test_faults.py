@@ -174,10 +174,9 @@ def test_a_damaged_wal_loses_nothing_because_the_spool_brings_it_again(
     assert verdict.stored == 12
 
 
+@pytest.mark.long
 def test_beyond_its_bytes_the_oldest_events_go_and_each_is_counted_as_evicted(tmp_path: Path) -> None:
-    running = Collector(
-        tmp_path, PROJECT + '[retention]\nmax_bytes = "2 MB"\n[store]\ncheckpoint_interval = "1 s"\n'
-    ).start()
+    running = Collector(tmp_path, PROJECT + '[retention]\nmax_bytes = "2 MB"\n').start()
     try:
         ids: list[str] = []
 
