@@ -110,7 +110,8 @@ def about(machine: Result) -> str:
         parts += [f"{machine['ram_gb']} GB of memory", f"{machine['file_system']} on {machine['disk']}"]
     parts.append(f"load before the run {machine['load_before']}")
     if "repeats" in machine:
-        parts.append(f"{machine['repeats']} repeats{' of a quick look' if machine['quick'] else ''}")
+        times = "once" if machine["repeats"] == 1 else f"medians of {machine['repeats']}"
+        parts.append(f"a quick look, {times}" if machine["quick"] else times)
     if machine.get("commit"):
         parts.append(f"commit {machine['commit']}{' with changes' if machine['commit_changed'] else ''}")
     return f"{', '.join(parts)}."

@@ -193,7 +193,7 @@ def test_results_of_before_the_run_was_described_are_still_shown() -> None:
 
 def test_a_result_names_the_commit_and_day_that_were_measured() -> None:
     new = figures.markdown({"machine": MACHINE | NEW, "drain": DRAIN})
-    assert "8.0 GB of memory, ext4 on vda" in new and "2 repeats, commit abc1234." in new
+    assert "8.0 GB of memory, ext4 on vda" in new and "medians of 2, commit abc1234." in new
     assert "| 2026-11-21 | abc1234 | 0.70 ms | 1,300 | - | - | - | 2.0 | - |" in new
 
 
