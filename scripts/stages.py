@@ -47,7 +47,7 @@ AUTH = f"Sentry sentry_version=7, sentry_key={KEY}, sentry_client=load/1".encode
 Stage = tuple[str, Any, str]
 STAGES: list[Stage] = [
     ("frame", writer_module, "encode_head"),
-    ("commit_spool", Journal, "commit"),
+    ("commit", Journal, "commit"),
     ("read", SpoolReader, "read"),
     ("decode", digester_module, "open_body"),
     ("normalise", Normaliser, "normalise"),
@@ -67,7 +67,7 @@ STAGES: list[Stage] = [
 MEANINGS = {
     "accept": "front: path, key, limits and envelope header of a request, without HTTP",
     "frame": "front: the record's head for the spool",
-    "commit_spool": "front: writing records to the spool, 32 at a time, without the wait for the disk",
+    "commit": "front: writing records to the spool, 32 at a time, without the wait for the disk",
     "read": "worker: records from the spool",
     "decode": "worker: inflating the body and splitting it into items",
     "normalise": "worker: parsing the event's JSON and bringing it into its normal form",
