@@ -13,7 +13,7 @@ checkpoints are frequent, because rows are in memory until the next.
 
 In what is judged RSS may rise by MAX_SLOPE_MB_PER_HOUR at most, by least squares (tests.helpers.proc.trend). "flat" is
 certain of that and "growing" of the contrary, which is a complaint; "undecided" says that the run was too short. Timers
-of the front's event loop may be late in the calm part by tests.faults.judging.MAX_CALM_LAG_MS (p99) at most.
+of the front's event loop may be late in the calm part by tests.faults.judging.MAX_CALM_LAG_MS at most, 1 % excepted.
 
 Ends with tests.faults.audit, the count of what upstream got, and the trends. What was measured is printed whatever
 happens; exit code 1 when anything is wrong, which stands in `complaints`, and then the folder stays. SIGINT, SIGTERM
@@ -447,7 +447,7 @@ class Soak:
             "faults": dict(self.faults),
             "disk_faults_fired": len(self.shim.fired()) if self.shim else "no gcc",
             "queries": dict(self.queries),
-            "evicted_by_retention": self.evicted,
+            "evicted_by_retention": self.evicted if verdict else None,
             "ledger": verdict.ledger if verdict else None,
             "worker_trouble": verdict.status["problems"] if verdict else None,
             "upstream": {
