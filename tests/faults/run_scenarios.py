@@ -1,9 +1,15 @@
-"""scripts/faults: plays fault scenarios with the real command and in models, and prints a table of outcomes."""
+"""scripts/faults: plays fault scenarios with the real command and in models, and prints a table of outcomes.
+
+Exit code 0: every scenario ended as expected; 1: one did not; 130, 143: stopped by a signal; 2: a wrong option.
+"""
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,35 +17,90 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from tests.faults.audit import AUDITS
 from tests.faults.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).parents[2]
+LOOPED = "kill-9"  # the scenario that has loops and a seed
+END_SECONDS = 60.0  # for a test to end its collector and unmount its disk, once it was told to stop
+
+
+class Ended(BaseException):
+    """A signal told us to end; `code` is what to exit with."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
 def play(scenario: Scenario, quick: bool, shown: bool) -> dict[str, Any]:
-    """Run its tests; what came of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        command += ["-m", "not long"] if quick else []
-        command += ["-s"] if shown else []
-        began = time.monotonic()
-        done = subprocess.run([*command, *scenario.tests], cwd=ROOT, capture_output=not shown, text=True)
-        counts, failures = read_report(report)
-    outcome = "ok" if done.returncode == 0 and counts["passed"] else "skipped" if not failures else "FAILED"
-    if done.returncode not in (0, 1):
-        outcome, failures = "FAILED", [*failures, (done.stdout or "")[-800:]]
+    """Run its tests; what came of them. Their files are kept when one failed, else nothing is left."""
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    report, book = folder / "report.xml", folder / "audits"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += [f"--basetemp={folder / 't'}", *(["-m", "not long"] if quick else []), *(["-s"] if shown else [])]
+    began = time.monotonic()
+    ended: Ended | None = None
+    code = 0
+    try:
+        with (folder / "output").open("w") as output:
+            environ = {**os.environ, AUDITS: str(book), "TMPDIR": str(folder)}
+            code = run([*command, *scenario.tests], environ, None if shown else output)
+    except Ended as told:
+        ended = told
+    counts, failures = read_report(report)
+    audits = len(book.read_text().splitlines()) if book.exists() else 0
+    if code not in (0, 1) or (not report.exists() and not ended):
+        failures = [*failures, f"pytest ended with {code}: " + (folder / "output").read_text()[-800:]]
+    outcome = "stopped" if ended else judged(counts, failures, audits, not scenario.alone and not quick)
+    if outcome == "FAILED" and not failures:
+        failures = ["it ended without the audit"]
+    if outcome == "FAILED":
+        failures = [*failures, f"its files are kept in {folder}"]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     return {
         "number": scenario.number,
         "name": scenario.name,
         "outcome": outcome,
         **counts,
+        "audits": audits,
         "seconds": round(time.monotonic() - began, 1),
         "failures": failures,
+        "alone": scenario.alone,
         "differs": scenario.differs,
+        "ended": ended.code if ended else 0,
     }
+
+
+def judged(counts: Counter[str], failures: list[str], audits: int, must_audit: bool) -> str:
+    """ok, FAILED, or skipped when no test could be played. A scenario with processes has to end with an audit."""
+    if failures or counts["failed"]:
+        return "FAILED"
+    if not counts["passed"]:
+        return "skipped"
+    return "ok" if audits or counts["skipped"] or not must_audit else "FAILED"
+
+
+def run(command: list[str], environ: dict[str, str], output: Any) -> int:
+    """A command in a process group of its own; its exit code. Raises Ended, when nothing of the group runs any more."""
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        return child.wait()
+    except Ended:
+        child.send_signal(signal.SIGINT)  # to pytest alone: its fixtures end what they have started
+        with contextlib.suppress(subprocess.TimeoutExpired, Ended):  # a second signal does not wait
+            child.wait(END_SECONDS)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def read_report(report: Path) -> tuple[Counter[str], list[str]]:
@@ -47,7 +108,7 @@ def read_report(report: Path) -> tuple[Counter[str], list[str]]:
     counts: Counter[str] = Counter({"passed": 0, "failed": 0, "skipped": 0})
     failures: list[str] = []
     if not report.exists():
-        return counts, ["the tests could not be run"]
+        return counts, failures
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - our own pytest wrote it
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
         if bad is not None:
@@ -61,47 +122,102 @@ def read_report(report: Path) -> tuple[Counter[str], list[str]]:
 
 
 def chosen(names: list[str]) -> list[Scenario]:
-    """By number or name; all when none is named."""
+    """By number or name; all when none is named. Raises ValueError for an unknown one."""
     wanted = {name.lower() for name in names}
     known = {key for one in SCENARIOS for key in (one.number, one.name)}
     if unknown := wanted - known:
-        raise SystemExit(f"no scenario {', '.join(sorted(unknown))}; scripts/faults --list shows them")
+        raise ValueError(f"no scenario {', '.join(sorted(unknown))}; scripts/faults --list shows them")
     return [one for one in SCENARIOS if not wanted or {one.number, one.name} & wanted]
 
 
+def positive(text: str) -> int:
+    """A number of loops."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 1 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed."""
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 0 or more")
+    return int(text)
+
+
+def parsed(arguments: list[str]) -> tuple[argparse.Namespace, list[Scenario]]:
+    """The options and the scenarios they ask for. Raises SystemExit (2) with a sentence for what cannot be done."""
+    parser = argparse.ArgumentParser(prog="scripts/faults", description=(__doc__ or "").split(": ", 1)[1])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="numbers or names of scenarios; default: all")
+    parser.add_argument("--list", action="store_true", help="only show the scenarios, and which no process plays")
+    loops = f"kill -9 so often, of scenario 1 ({LOOPED}), which is played alone; default: 15"
+    parser.add_argument("--loops", type=positive, metavar="N", help=loops)
+    seeds = "of the moments and victims of scenario 1, to play a run again; default: a new one each time"
+    parser.add_argument("--seed", type=seed, metavar="N", help=seeds)
+    quick = "without the tests marked long, as scripts/test does; default: all tests"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    shown = "one JSON array at the end; default: a table, a row as each scenario ends"
+    parser.add_argument("--json", action="store_true", help=shown)
+    args = parser.parse_args(arguments)
+    try:
+        scenarios = chosen(args.names or ([LOOPED] if args.loops else []))
+    except ValueError as error:
+        parser.error(str(error))
+    others = ", ".join(f"{one.number} ({one.name})" for one in scenarios if one.name != LOOPED)
+    if args.loops and others:
+        parser.error(f"--loops is for scenario 1 ({LOOPED}); there are none in {others}")
+    if args.seed is not None and LOOPED not in {one.name for one in scenarios}:
+        parser.error(f"--seed is for scenario 1 ({LOOPED}); there is none in {others}")
+    return args, scenarios
+
+
+def ends(number: int, frame: FrameType | None) -> None:
+    raise Ended(128 + number)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="numbers or names; all when none is given")
-    parser.add_argument("--list", action="store_true", help="show the scenarios")
-    parser.add_argument("--loops", type=int, help="kill -9 so often (scenario 1 alone when no other is named)")
-    parser.add_argument("--seed", type=int, help="of the kills; a new one each time by default")
-    parser.add_argument("--quick", action="store_true", help="only what scripts/test runs")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args, scenarios = parsed(sys.argv[1:])
     if args.list:
-        for one in SCENARIOS:
-            print(f"{one.number:>4}  {one.name:<18} {one.what}")
+        print("\n".join(map(entry, scenarios)))
         return 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ends)
     if args.loops:
         os.environ["COLLECTOR_KILL_LOOPS"] = str(args.loops)
-    os.environ["COLLECTOR_KILL_SEED"] = str(args.seed or random.randrange(1, 10**9))
-    names = args.names or (["kill-9"] if args.loops else [])
-    results = []
-    for scenario in chosen(names):
-        result = play(scenario, args.quick, shown=bool(args.loops) and not args.json)
-        results.append(result)
-        if not args.json:
-            print(line(result), flush=True)
+    os.environ["COLLECTOR_KILL_SEED"] = str(random.randrange(1, 10**9) if args.seed is None else args.seed)
+    results: list[dict[str, Any]] = []
+    ended = 0
+    try:
+        for scenario in scenarios:
+            results.append(play(scenario, args.quick, shown=bool(args.loops) and not args.json))
+            if not args.json:
+                print(line(results[-1]), flush=True)
+            if ended := results[-1]["ended"]:
+                break
+    except Ended as told:  # between two of them
+        ended = told.code
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if args.json:
         print(json.dumps(results))
+    if ended:
+        played = sum(one["outcome"] != "stopped" for one in results)
+        print(f"stopped after {played} of {len(scenarios)} scenarios", file=sys.stderr)
+        return ended
     return 1 if any(one["outcome"] == "FAILED" for one in results) else 0
+
+
+def entry(scenario: Scenario) -> str:
+    """One scenario of the list."""
+    text = f"{scenario.number:>4}  {scenario.name:<18} {scenario.what}"
+    return text + (f"\n      in no process: {scenario.alone}" if scenario.alone else "")
 
 
 def line(result: dict[str, Any]) -> str:
     """One row of the table, and beneath it what went wrong or is different."""
     counts = f"{result['passed']} passed" + "".join(f", {result[k]} {k}" for k in ("failed", "skipped") if result[k])
-    text = f"{result['number']:>4}  {result['name']:<18} {result['outcome']:<8} {counts:<28} {result['seconds']:>7} s"
-    notes = [*result["failures"], *([f"differs: {result['differs']}"] if result["differs"] else [])]
+    counts += f", {result['audits']} audits" if result["audits"] else ""
+    text = f"{result['number']:>4}  {result['name']:<18} {result['outcome']:<8} {counts:<32} {result['seconds']:>7} s"
+    notes = [*result["failures"], *(f"{key}: {result[key]}" for key in ("alone", "differs") if result[key])]
     return text + "".join(f"\n      {note}" for note in notes)
 
 

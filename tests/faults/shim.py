@@ -1,10 +1,7 @@
 """The LD_PRELOAD shim of shim.c: built once with gcc, then a disk of a real process fails by the lines of a file."""
 
-import hashlib
-import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,31 +13,21 @@ needs_gcc = pytest.mark.skipif(
 )
 
 
-def build() -> Path:
-    """The shared object, compiled when its source changed."""
+_built: list[Path] = []
+
+
+def build(folder: Path) -> Path:
+    """The shared object: compiled once by this process, into the folder of the first who asks. It is never taken from a
+    place where another user could have put one."""
     assert COMPILER, "gcc is missing"
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    target = Path(tempfile.gettempdir()) / f"collector-shim-{os.getuid()}-{digest}.so"
-    if not target.exists():
-        with tempfile.TemporaryDirectory() as folder:  # renamed into place: two test processes may build at once
-            made = Path(folder) / "shim.so"
-            command = [
-                COMPILER,
-                "-O2",
-                "-Wall",
-                "-Werror",
-                "-fPIC",
-                "-shared",
-                "-o",
-                str(made),
-                str(SOURCE),
-                "-lpthread",
-            ]
-            subprocess.run(command, check=True)
-            partial = target.with_suffix(f".{os.getpid()}")
-            shutil.copy(made, partial)
-            partial.replace(target)
-    return target
+    if not _built or not _built[-1].exists():
+        made = folder / "shim.so"
+        subprocess.run(
+            [COMPILER, "-O2", "-Wall", "-Werror", "-fPIC", "-shared", "-o", str(made), str(SOURCE), "-lpthread"],
+            check=True,
+        )
+        _built.append(made)
+    return _built[-1]
 
 
 class Shim:
@@ -48,7 +35,7 @@ class Shim:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "faults"
-        self.library = build()
+        self.library = build(folder)
         self.set()
 
     @property

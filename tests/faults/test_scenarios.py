@@ -1,11 +1,12 @@
 """Each scenario names tests that exist; a short soak; the shim's own honesty."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.faults.run_scenarios import chosen
+from tests.faults.run_scenarios import chosen, judged, parsed
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.soak import soak
 
@@ -25,8 +26,43 @@ def test_all_25_scenarios_and_the_extra_row_are_there_once() -> None:
     assert numbers[:26] == [*map(str, range(1, 26)), "+"]
     assert len({one.name for one in SCENARIOS}) == len(SCENARIOS)
     assert [one.number for one in chosen(["KILL-9", "+"])] == ["1", "+"]
-    with pytest.raises(SystemExit, match="no scenario nonsense"):
+    with pytest.raises(ValueError, match="no scenario nonsense"):
         chosen(["nonsense"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--loops 0", "--loops: '0' should be a whole number, 1 or more"),
+        ("--loops -1", "--loops: '-1' should be a whole number, 1 or more"),
+        ("--loops two", "--loops: 'two' should be a whole number, 1 or more"),
+        ("--seed -1", "--seed: '-1' should be a whole number, 0 or more"),
+        ("--loops 2 15", "--loops is for scenario 1 (kill-9); there are none in 15 (abort-at-open)"),
+        ("--loops 2 1 15", "--loops is for scenario 1 (kill-9); there are none in 15 (abort-at-open)"),
+        ("--seed 2 15", "--seed is for scenario 1 (kill-9); there is none in 15 (abort-at-open)"),
+        ("16 nonsense", "no scenario nonsense"),
+    ],
+)
+def test_what_cannot_be_done_is_a_usage_error_that_says_so(
+    arguments: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(arguments.split())
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_loops_play_scenario_1_alone_and_zero_is_a_seed() -> None:
+    args, scenarios = parsed(["--loops", "3", "--seed", "0"])
+    assert (args.loops, args.seed, [one.name for one in scenarios]) == (3, 0, ["kill-9"])
+    assert parsed([])[1] == list(SCENARIOS)
+
+
+def test_a_scenario_with_processes_that_ended_without_the_audit_has_failed() -> None:
+    passed, partly = Counter({"passed": 2}), Counter({"passed": 1, "skipped": 1})
+    assert judged(passed, [], 1, True) == judged(passed, [], 0, False) == judged(partly, [], 0, True) == "ok"
+    assert judged(passed, [], 0, True) == judged(passed, ["boom"], 1, True) == "FAILED"
+    assert judged(Counter({"skipped": 3}), [], 0, True) == "skipped"
 
 
 @pytest.mark.process

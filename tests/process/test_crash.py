@@ -20,7 +20,7 @@ from tests.faults.audit import ISSUE_OFF, acknowledged, audit
 from tests.helpers.running import Collector, balanced, wait_for
 
 LOOPS = int(os.environ.get("COLLECTOR_KILL_LOOPS", "15"))
-SEED = int(os.environ.get("COLLECTOR_KILL_SEED", "0")) or random.randrange(1, 10**9)
+SEED = int(os.environ.get("COLLECTOR_KILL_SEED") or random.randrange(1, 10**9))
 LOOK_EVERY = 25  # loops between two audits of a long run
 READY_SECONDS = 20.0  # far beyond what a start takes; only there so that a hang ends the test
 DRAIN_SECONDS = 300.0

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from collector.model.outcome import DAMAGED
-from tests.faults.audit import audit
+from tests.faults.audit import acknowledged, audit
 from tests.faults.shim import needs_gcc
 from tests.faults.victim import CONFIG, Victim
 from tests.helpers.mini_upstream import MiniUpstream
 from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
+from tests.process.test_crash import load
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("faults")]
 
@@ -337,6 +338,18 @@ def test_a_read_only_data_folder_is_refused_with_a_sentence(tmp_path: Path) -> N
         assert "Traceback" not in refused.stderr
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_sigterm_beside_8_busy_connections_ends_with_0_and_keeps_what_was_acknowledged(
+    running: Collector, tmp_path: Path
+) -> None:
+    sending = load(running, tmp_path, seconds=1.5, rate=400)
+    wait_for(lambda: running.status()["ledger"]["received"] > 50, 30, "a load")
+    assert running.stop() == 0
+    sending.communicate(timeout=60)
+    running.start()
+    verdict = audit(running, acknowledged(tmp_path), restart=False)
+    assert verdict.acked > 50
 
 
 def test_sigterm_twice_leaves_at_once(running: Collector) -> None:
