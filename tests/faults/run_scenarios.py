@@ -50,7 +50,7 @@ def play(scenario: Scenario, quick: bool, shown: bool) -> dict[str, Any]:
             code = run([*command, *scenario.tests], environ, None if shown else output)
     except Ended as told:
         ended = told
-    counts, failures = read_report(report)
+    counts, failures = read_report(report, bool(ended))
     audits = len(book.read_text().splitlines()) if book.exists() else 0
     if code not in (0, 1) or (not report.exists() and not ended):
         failures = [*failures, f"pytest ended with {code}: " + (folder / "output").read_text()[-800:]]
@@ -103,11 +103,12 @@ def run(command: list[str], environ: dict[str, str], output: Any) -> int:
         child.wait()
 
 
-def read_report(report: Path) -> tuple[Counter[str], list[str]]:
-    """Passed, failed and skipped tests, and what the failed ones say."""
+def read_report(report: Path, stopped: bool) -> tuple[Counter[str], list[str]]:
+    """Passed, failed and skipped tests, and what the failed ones say. Nothing of a run that was stopped: its report calls
+    the test in the middle of which it stopped a passed one."""
     counts: Counter[str] = Counter({"passed": 0, "failed": 0, "skipped": 0})
     failures: list[str] = []
-    if not report.exists():
+    if stopped or not report.exists():
         return counts, failures
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - our own pytest wrote it
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
