@@ -104,8 +104,8 @@ def run(command: list[str], environ: dict[str, str], output: Any) -> int:
 
 
 def read_report(report: Path, stopped: bool) -> tuple[Counter[str], list[str]]:
-    """Passed, failed and skipped tests, and what the failed ones say. Nothing of a run that was stopped: its report calls
-    the test in the middle of which it stopped a passed one."""
+    """Passed, failed and skipped tests, and what the failed ones say. Nothing of a run that was stopped: its report
+    calls the test in the middle of which it stopped a passed one."""
     counts: Counter[str] = Counter({"passed": 0, "failed": 0, "skipped": 0})
     failures: list[str] = []
     if stopped or not report.exists():

@@ -271,7 +271,7 @@ def test_an_upstream_that_redirects_to_this_machine_is_not_followed(tmp_path: Pa
             ids = send(running, 5)
             said = wait_for(lambda: running.status()["outbox"]["last_error"], 20, "a sentence about upstream")
             assert "redirects are not followed" in said
-            audit(running, ids, restart=False)
+            audit(running, ids)
             assert inner.connections == 0
             upstream.behave("ok")
             wait_for(lambda: upstream.counted() == 5, 60, "all of it upstream")
