@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.machine.link import ask_front
-from tests.faults.audit import ISSUE_OFF, STORED, Complaints, Verdict, acknowledged, audit
+from tests.faults.audit import ISSUE_OFF, STORED, Complaints, Verdict, acknowledged, audit, evicted_of
 from tests.faults.judging import (
     Bag,
     Figures,
@@ -431,7 +431,7 @@ class Soak:
 
     @property
     def evicted(self) -> int:
-        return int(self.verdict.status["store"].get("evicted", 0)) if self.verdict else 0
+        return evicted_of(self.verdict.status) if self.verdict else 0
 
     def figures(self) -> Figures:
         """What was measured, as far as it came, and all complaints."""
