@@ -9,6 +9,7 @@ import pytest
 from tests.faults.run_scenarios import chosen, judged, parsed
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.soak import soak
+from tests.faults.stopping import Stopping
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +70,7 @@ def test_a_scenario_with_processes_that_ended_without_the_audit_has_failed() -> 
 @pytest.mark.slow
 @pytest.mark.xdist_group("soak")
 def test_twenty_seconds_of_load_and_faults_end_with_a_clean_audit(tmp_path: Path) -> None:
-    figures = soak(tmp_path, minutes=1 / 3, seed=4, rate=40)
+    figures = soak(tmp_path, minutes=1 / 3, seed=4, rate=40, stopping=Stopping())
     assert figures["complaints"] == []
     assert figures["acknowledged"]["error"] > 50
     assert sum(figures["faults"].values()) >= 2  # one that waits for a reload takes long on a busy machine
