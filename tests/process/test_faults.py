@@ -130,6 +130,7 @@ def test_a_missing_segment_does_not_keep_it_from_starting(running: Collector) ->
     assert verdict.counted == 5
 
 
+@pytest.mark.long
 @needs_gcc
 def test_a_process_that_dies_of_opening_a_file_takes_nobody_along(tmp_path: Path) -> None:
     """
@@ -225,6 +226,7 @@ def test_foreign_files_and_a_tail_of_zeros_change_nothing(running: Collector) ->
     assert {(running.data / name).read_bytes() for name in foreign} == {b"not ours"}
 
 
+@pytest.mark.long
 def test_a_spool_file_that_is_gone_is_counted_and_the_rest_is_stored(tmp_path: Path) -> None:
     """Of several that wait to be digested the second is removed."""
     running = Collector(tmp_path, CONFIG).start()
@@ -262,6 +264,7 @@ def test_poison_is_set_aside_after_one_try_and_its_neighbours_are_stored(tmp_pat
         running.close()
 
 
+@pytest.mark.long
 def test_an_upstream_that_redirects_to_this_machine_is_not_followed(tmp_path: Path) -> None:
     """What an alert would meet, too: both go out by the same door. Nothing is let out, nothing waits for it."""
     with MiniUpstream() as upstream, MiniUpstream() as inner:
@@ -317,7 +320,7 @@ def test_a_full_disk_refuses_before_it_loses_and_recovers_by_itself(small_disk: 
         assert running.status()["ledger"]["received"] >= len(acked)
         subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk / "data")], check=True)
         wait_for(lambda: running.send(envelope(error_event("after", "AfterError")))[0] == 200, 30, "room again")
-        audit(running, acked)
+        audit(running, acked, restart=False)
     finally:
         running.close()
 
@@ -363,4 +366,4 @@ def test_sigterm_twice_leaves_at_once(running: Collector) -> None:
     assert running.process.wait(5) == 130
     running.kill()
     running.start()
-    audit(running, ids)
+    audit(running, ids, restart=False)
