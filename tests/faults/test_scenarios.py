@@ -1,15 +1,19 @@
-"""Each scenario names tests that exist; a short soak; the shim's own honesty."""
+"""Each scenario names tests that exist; what scripts/faults refuses, and that it ends what it started; a short soak."""
 
+import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.faults import run_scenarios
 from tests.faults.run_scenarios import chosen, judged, parsed
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.soak import soak
 from tests.faults.stopping import Stopping
+from tests.helpers.running import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +68,21 @@ def test_a_scenario_with_processes_that_ended_without_the_audit_has_failed() -> 
     assert judged(passed, [], 1, True) == judged(passed, [], 0, False) == judged(partly, [], 0, True) == "ok"
     assert judged(passed, [], 0, True) == judged(passed, ["boom"], 1, True) == "FAILED"
     assert judged(Counter({"skipped": 3}), [], 0, True) == "skipped"
+
+
+def test_a_signal_ends_what_runs_and_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_scenarios, "END_SECONDS", 0.5)
+    before = signal.signal(signal.SIGALRM, run_scenarios.ends)
+    try:
+        with pytest.raises(run_scenarios.Ended) as ended:
+            run_scenarios.run(
+                ["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; kill -ALRM $PPID; wait"], {**os.environ}, None
+            )
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert ended.value.code == 128 + signal.SIGALRM
+    command = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline")
+    wait_for(lambda: not command.exists() or command.read_bytes() == b"", 10, "the end of what was started")
 
 
 @pytest.mark.process
