@@ -76,7 +76,9 @@ def test_a_signal_ends_what_runs_and_all_that_it_started(tmp_path: Path, monkeyp
     try:
         with pytest.raises(run_scenarios.Ended) as ended:
             run_scenarios.run(
-                ["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; kill -ALRM $PPID; wait"], {**os.environ}, None
+                ["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; sleep 0.3; kill -ALRM $PPID; wait"],
+                {**os.environ},
+                None,
             )
     finally:
         signal.signal(signal.SIGALRM, before)
