@@ -325,7 +325,8 @@ def test_hangups_during_start_and_stop_are_taken_as_they_come(tmp_path: Path) ->
         process.send_signal(signal.SIGHUP)
         assert running.stop() == 0
         assert "Traceback" not in running.tail()
-        assert running.status()["ledger"]["stored"] == 1
+        ledger = running.status()["ledger"]
+        assert ledger["stored"] + ledger["in_spool"] == 1  # a busy machine may have left it to the next start
     finally:
         running.close()
 
