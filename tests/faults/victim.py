@@ -62,13 +62,17 @@ class Victim:
         return seen
 
     def heals(self, seconds: float = 30.0) -> None:
-        """No fault any more; wait until events are taken again. A front that died is started again."""
+        """No fault any more; wait until events are taken again. A front that dies of it is started again, whenever."""
         self.shim.set()
-        if self.running.process is not None and self.running.process.poll() is not None:
-            self.running.kill()
-        if self.running.process is None:
-            self.running.start()
-        wait_for(lambda: self.send() == [200], seconds, "an acknowledgement after the fault")
+
+        def taken() -> bool:
+            if self.running.process is not None and self.running.process.poll() is not None:
+                self.running.kill()
+            if self.running.process is None:
+                self.running.start()
+            return self.send() == [200]
+
+        wait_for(taken, seconds, "an acknowledgement after the fault")
 
     def audit(self, restart: bool = False) -> Verdict:
         return audit(self.running, self.acked, restart=restart)
