@@ -42,7 +42,7 @@ def wake_collector() -> None:
 class LoopLag:
     """How late the timers of an event loop come: whatever keeps it busy makes each request wait as long.
 
-    Only what may still be the worst is remembered: later ticks that were not as late, 600 at most with ten a second.
+    Only what may still be the worst is remembered: later ticks that were not as late, 240 at most with four a second.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import uvicorn
 
-from collector.serve import TICK_SECONDS, QuietServer
+from collector.serve import TICKS_A_SECOND, QuietServer
 from tests.helpers.clock import FakeClock
 
 
@@ -15,8 +15,8 @@ def test_a_loop_that_was_busy_while_a_tick_was_due_is_late() -> None:
     async def serve() -> None:
         ticking = asyncio.create_task(server.main_loop())
         await asyncio.sleep(0)
-        clock.advance(TICK_SECONDS + 0.25)
-        server.should_exit = True
+        clock.advance(1 / TICKS_A_SECOND + 0.25)
+        server.leave()
         await ticking
 
     asyncio.run(serve())
