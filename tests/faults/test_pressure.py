@@ -36,6 +36,7 @@ def test_a_burst_far_over_its_limit_is_refused_in_protocol_and_every_event_count
     running = Collector(tmp_path, QUOTA).start()
     try:
         assert running.process
+        running.drained()  # the worker is there with all that it loads
         before = proc.tree(running.process.pid).rss_bytes
         burst = Load(running.dsn, Traffic({"error": 1}), 2000)
         uvloop.run(burst.run(50))
