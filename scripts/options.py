@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
+from tests.helpers.arguments import whole
 from tests.helpers.load import address_of
 
 # What each section measures. The order is the order of a run.
@@ -47,17 +48,6 @@ class Target(NamedTuple):
     name: str
     dsn: str
     pid: int | None
-
-
-def positive(text: str) -> int:
-    """A whole number above 0. Raises ArgumentTypeError."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
 
 
 def rows(text: str) -> int:
@@ -100,10 +90,10 @@ def add_query_options(parser: Any) -> None:
     """Those that only the section `queries` reads; None where they are not given."""
     parser.add_argument("--part", action="append", choices=[*PARTS], help="only this one; may be given again (all)")
     parser.add_argument("--rows", type=rows, help="events to ask over: 200k, 5M, ... (1M; 100k with --quick)")
-    parser.add_argument("--segments", type=positive, help="files they lie in (7; 30 from 5M rows on)")
-    parser.add_argument("--times", type=positive, help="how often each query is asked (60; 20 with --quick); queries"
+    parser.add_argument("--segments", type=whole(), help="files they lie in (7; 30 from 5M rows on)")
+    parser.add_argument("--times", type=whole(), help="how often each query is asked (60; 20 with --quick); queries"
                         " by hour a quarter, ad-hoc ones a tenth of it, but 5 and 3 at least")  # fmt: skip
-    parser.add_argument("--payload-bytes", type=positive, help="size of a stored payload (400)")
+    parser.add_argument("--payload-bytes", type=whole(), help="size of a stored payload (400)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="build the rows here and keep them, or ask those that"
                         " an earlier run kept here (a temporary folder)")  # fmt: skip
 
@@ -121,7 +111,7 @@ def build_parser(more: str = "") -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("sections", nargs="*", type=section, metavar="SECTION", help="one of the above")
-    parser.add_argument("--repeats", type=positive, help="how often everything is measured (3; 1 with --quick)")
+    parser.add_argument("--repeats", type=whole(), help="how often everything is measured (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="a first look: less of everything, once")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object instead of a table")

@@ -40,7 +40,8 @@ from collector.store.settings import RetentionSettings, StoreSettings
 from collector.store.state import State
 from collector.store.store import Store
 from scripts.loading import child, taken
-from scripts.options import MADE, PARTS, add_query_options, complete, orderly, positive
+from scripts.options import MADE, PARTS, add_query_options, complete, orderly
+from tests.helpers.arguments import whole
 from tests.helpers.digested import event, record
 from tests.helpers.running import PROJECT, Collector, wait_for
 
@@ -431,7 +432,7 @@ def main(argv: list[str] | None = None) -> None:
     """A part of scripts/bench, which asks for it; --leave-unclean is for itself."""
     parser = argparse.ArgumentParser(prog="scripts/bench queries", description=__doc__)
     add_query_options(parser)
-    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--repeats", type=whole(), default=3)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--leave-unclean", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

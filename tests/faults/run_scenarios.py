@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.faults.audit import AUDITS
 from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.helpers.arguments import whole
 
 ROOT = Path(__file__).parents[2]
 LOOPED = "kill-9"  # the scenario that has loops and a seed
@@ -131,29 +132,15 @@ def chosen(names: list[str]) -> list[Scenario]:
     return [one for one in SCENARIOS if not wanted or {one.number, one.name} & wanted]
 
 
-def positive(text: str) -> int:
-    """A number of loops."""
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 1 or more")
-    return int(text)
-
-
-def seed(text: str) -> int:
-    """A seed."""
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 0 or more")
-    return int(text)
-
-
 def parsed(arguments: list[str]) -> tuple[argparse.Namespace, list[Scenario]]:
     """The options and the scenarios they ask for. Raises SystemExit (2) with a sentence for what cannot be done."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=(__doc__ or "").split(": ", 1)[1])
     parser.add_argument("names", nargs="*", metavar="NAME", help="numbers or names of scenarios; default: all")
     parser.add_argument("--list", action="store_true", help="only show the scenarios, and which no process plays")
     loops = f"kill -9 so often, of scenario 1 ({LOOPED}), which is played alone; default: 15"
-    parser.add_argument("--loops", type=positive, metavar="N", help=loops)
+    parser.add_argument("--loops", type=whole(), metavar="N", help=loops)
     seeds = "of the moments and victims of scenario 1, to play a run again; default: a new one each time"
-    parser.add_argument("--seed", type=seed, metavar="N", help=seeds)
+    parser.add_argument("--seed", type=whole(0), metavar="N", help=seeds)
     quick = "without the tests marked long, as scripts/test does; default: all tests"
     parser.add_argument("--quick", action="store_true", help=quick)
     shown = "one JSON array at the end; default: a table, a row as each scenario ends"

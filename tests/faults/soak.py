@@ -55,6 +55,7 @@ from tests.faults.judging import (
 from tests.faults.shim import COMPILER, Shim
 from tests.faults.stopping import Interrupted, Stopping
 from tests.helpers import proc
+from tests.helpers.arguments import above_zero
 from tests.helpers.mini_upstream import MiniUpstream, count_of
 from tests.helpers.running import Collector, wait_for
 from tests.process.test_flow import free_port
@@ -520,17 +521,6 @@ def soak(folder: Path, minutes: float, seed: int, rate: float, stopping: Stoppin
     return figures
 
 
-def positive(text: str) -> float:
-    """An argument that is a number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return number
-
-
 def new_folder(text: str) -> Path:
     """An argument that is a folder with nothing in it, or the name of one to make."""
     path = Path(text)
@@ -542,9 +532,14 @@ def new_folder(text: str) -> Path:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
-    add("--minutes", type=positive, default=30.0, help="how long load and faults last, before the audit (default: 30)")
+    add(
+        "--minutes",
+        type=above_zero(),
+        default=30.0,
+        help="how long load and faults last, before the audit (default: 30)",
+    )
     add("--seed", type=int, help="which faults come when (default: a new one each time; it is told)")
-    add("--rate", type=positive, default=120.0, help="requests sent per second (default: 120)")
+    add("--rate", type=above_zero(), default=120.0, help="requests sent per second (default: 120)")
     add("--json", action="store_true", help="print the figures as one JSON object (default: a line each)")
     add("--keep", type=new_folder, metavar="DIR",
         help="run in this new or empty folder and leave it there (default: a temporary folder, left only when "

@@ -18,8 +18,9 @@ from tests.faults.judging import (
     lost_behind,
     quantile,
 )
-from tests.faults.soak import Upstream, new_folder, positive
+from tests.faults.soak import Upstream, new_folder
 from tests.faults.stopping import Interrupted, Stopping
+from tests.helpers.arguments import above_zero
 
 
 def test_a_thread_that_dies_is_heard_of_at_once_and_says_why() -> None:
@@ -135,9 +136,9 @@ def test_what_fails_to_start_because_of_the_signal_is_no_failure() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "half", "nan", "inf", ""])
 def test_minutes_and_rate_are_positive(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a positive number"):
-        positive(text)
-    assert positive("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="should be a number above 0"):
+        above_zero()(text)
+    assert above_zero()("0.5") == 0.5
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

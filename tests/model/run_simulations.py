@@ -9,7 +9,8 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.model.seeds import SEEDS, keep, positive
+from tests.helpers.arguments import above_zero, whole
+from tests.model.seeds import SEEDS, keep
 from tests.model.simulation import simulate
 
 MEMORY = Path("/dev/shm")
@@ -19,11 +20,11 @@ MAX_HOURS = 24 * 366
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line says. Exits with 2 and a sentence when it makes no sense."""
     parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
-    parser.add_argument("--seeds", type=positive(int, 10**6), default=10, metavar="N",
+    parser.add_argument("--seeds", type=whole(most=10**6), default=10, metavar="N",
                         help="how many new seeds (default: 10)")  # fmt: skip
     parser.add_argument("--seed", type=int, action="append", metavar="S",
                         help="play this one instead of new ones; may be given again")  # fmt: skip
-    parser.add_argument("--hours", type=positive(float, MAX_HOURS), default=24.0, metavar="H",
+    parser.add_argument("--hours", type=above_zero(MAX_HOURS), default=24.0, metavar="H",
                         help="simulated time of each seed (default: 24)")  # fmt: skip
     return parser.parse_args(given)
 

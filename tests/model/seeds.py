@@ -1,7 +1,5 @@
 """The seeds that once failed: a line each, `SEED HOURS what was wrong`."""
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,18 +25,3 @@ def keep(seed: int, hours: float, wrong: str, path: Path = SEEDS) -> None:
     if Known(seed, hours) not in known(path):
         with path.open("a") as file:
             file.write(f"{seed} {hours:g}  {' '.join(wrong.split())[:MAX_REASON_CHARS]}\n")
-
-
-def positive(kind: Callable[[str], float], most: float) -> Callable[[str], float]:
-    """An argument's type: a number above 0 and not above `most`."""
-
-    def number(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = 0
-        if not 0 < value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to {most:g}")
-        return value
-
-    return number

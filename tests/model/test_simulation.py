@@ -67,4 +67,4 @@ def test_whatever_stops_a_day_is_a_find_and_is_kept_once(tmp_path: Path, monkeyp
 def test_no_day_at_all_is_a_mistake(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run_simulations.arguments(given)
-    assert f"{given[1]} is not a number above 0" in capsys.readouterr().err
+    assert f"argument {given[0]}: '{given[1]}' should be a" in capsys.readouterr().err
