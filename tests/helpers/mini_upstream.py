@@ -198,12 +198,16 @@ class MiniUpstream:
         self.port = self._server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopping.wait()
-        self._server.close()
-        await asyncio.sleep(0.01)  # a connection that was just taken gets its task, and is ended like the others
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Accepting ends first, and the server is closed last: asyncio forgets the socket of a connection that it has
+        # accepted but not yet handed over when its server is closed in between.
+        self._loop.remove_reader(self._server.sockets[0].fileno())
+        mine = {asyncio.current_task()}
+        while others := asyncio.all_tasks() - mine:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.01)
         await asyncio.sleep(0)  # transports that were aborted close in the loop's next turn
+        self._server.close()
         await self._server.wait_closed()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
