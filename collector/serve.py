@@ -58,6 +58,7 @@ GARBAGE_OBJECTS = 2_000  # usual requests leave none; pages and reloads do, and 
 BATCH_SECONDS = 30.0  # for the last batch of a worker that is replaced; what it had is digested again otherwise
 FIRST_WORD_SECONDS = 60.0  # opening the store may include repairs
 LOOK_SECONDS = 0.02
+LISTEN_SECONDS = 0.2
 TICKS_A_SECOND = 4  # uvicorn's own ten cost a tenth of a percent of a core more
 ADMISSION_FILE = "admission.state"  # may be deleted: counters start afresh
 FOLDERS = ("spool", "segments", "quarantine", "tmp")
@@ -319,11 +320,15 @@ class Front:
 
     async def _ask_worker(self, kind: str, body: Any) -> Any:
         asking = asyncio.ensure_future(self.worker.link.call(kind, body, timeout_seconds=60.0))
-        while not (await asyncio.wait({asking}, timeout=1.0))[0]:
-            age = self.beat_age_seconds() or 0.0
-            if age > MAX_BEAT_AGE_SECONDS:  # a copy may take long, but a worker that is busy still beats
-                asking.cancel()
-                raise Unavailable(f"worker: it has not reported for {age:.0f} s")
+        try:
+            while not (await asyncio.wait({asking}, timeout=LISTEN_SECONDS))[0]:
+                if self.server.should_exit:  # a worker that has just started, or is busy, would hold up the stop
+                    raise Unavailable("the collector stops")
+                age = self.beat_age_seconds() or 0.0
+                if age > MAX_BEAT_AGE_SECONDS:  # a copy may take long, but a worker that is busy still beats
+                    raise Unavailable(f"worker: it has not reported for {age:.0f} s")
+        finally:
+            asking.cancel()
         return asking.result()
 
     def beat_age_seconds(self) -> float | None:

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -159,3 +161,18 @@ def test_a_stop_does_not_wait_for_a_query() -> None:
         wait_for(lambda: sandboxes(one), what="the query's process")
         assert one.stop() == 0
         assert detail(asked.result()) == (503, "the collector stops")
+
+
+def test_a_stop_does_not_wait_for_the_worker_that_a_query_asked() -> None:
+    """1. The worker is busy with something else, here: halted. 2. A query asks it for its files. 3. SIGTERM."""
+    with collector(CONFIG) as one, ThreadPoolExecutor(2) as pool:
+        worker = wait_for(lambda: one.status()["worker"]["pid"], what="a worker")
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            asked = pool.submit(post, one, {"sql": "SELECT 1"})
+            wait_for(lambda: sandboxes(one), what="the query's process")
+            stopped = pool.submit(one.stop)
+            assert detail(asked.result()) == (503, "the collector stops")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert stopped.result() == 0
