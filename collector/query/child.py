@@ -33,8 +33,8 @@ class Child:
         try:
             # A session of its own: Ctrl-C in a terminal is for whoever asks, not for the process that answers.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "collector.query.sandbox"], stdin=subprocess.PIPE, stdout=self._answer,
-                stderr=self._notes, env=environment, cwd="/", start_new_session=True,
+                [sys.executable, "-m", "collector.query.sandbox", str(os.getpid())], stdin=subprocess.PIPE,
+                stdout=self._answer, stderr=self._notes, env=environment, cwd="/", start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._close_files()

@@ -1,4 +1,5 @@
-"""The process that runs one ad-hoc statement, and nothing else: `python -m collector.query.sandbox`, Job on stdin.
+"""The process that runs one ad-hoc statement, and nothing else: `python -m collector.query.sandbox PARENT`: whose
+process id that is; Job on stdin.
 
 Order: out of the network, limits of the process, attach the segments read-only, load what comes from state.sqlite,
 make the views; then lock: no external access, no change of settings. Only then the statement is even parsed. What still
@@ -295,7 +296,7 @@ def run(job: Job) -> Verdict:
 
 def main() -> int:
     """The child's entry: exit 0 with an answer, 1 with a sentence."""
-    die_with_parent()
+    die_with_parent(int(sys.argv[1]))
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     has_network = not leave_network([*job.segments, *([job.state] if job.state else [])])
     limit_process(job)

@@ -8,6 +8,7 @@ import msgspec
 from collector.model.settings import Duration, Help, Secret, Settings, Size
 
 SHORTEST_TOKEN = 16
+MAX_CONCURRENT = 64
 
 
 class QuerySettings(Settings):
@@ -20,7 +21,9 @@ class QuerySettings(Settings):
     token: Annotated[
         Secret, Help("who presents it may ask POST /api/query/ (16 characters or more); without one nobody may")
     ] = Secret("")
-    max_concurrent: Annotated[int, msgspec.Meta(description="queries over HTTP that run at a time", ge=1, le=64)] = 2
+    max_concurrent: Annotated[
+        int, msgspec.Meta(description="queries over HTTP that run at a time", ge=1, le=MAX_CONCURRENT)
+    ] = 2
 
     @classmethod
     def flaws(cls, values: Mapping[str, Any]) -> Iterator[str]:

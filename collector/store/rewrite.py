@@ -58,7 +58,7 @@ class Rewrite:
         self.project_ids = frozenset(project_ids)
         self.target = temp_folder / f"{PREFIX}{source.name}"
         self.target.unlink(missing_ok=True)
-        arguments = [sys.executable, "-c", CHILD, str(source), str(self.target), str(temp_folder),
+        arguments = [sys.executable, "-c", CHILD, str(os.getpid()), str(source), str(self.target), str(temp_folder),
                      str(memory_limit_bytes), ",".join(map(str, sorted(self.project_ids)))]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(Path(collector.__file__).parents[1])}
         try:
@@ -93,8 +93,8 @@ class Rewrite:
 
 def main(arguments: list[str]) -> int:
     """The child."""
-    source, target, temp_folder, memory_limit_bytes, ids = arguments
-    die_with_parent()
+    parent, source, target, temp_folder, memory_limit_bytes, ids = arguments
+    die_with_parent(int(parent))
     os.nice(10)
     os.umask(0o077)
     connection = connect(int(memory_limit_bytes), Path(temp_folder))

@@ -28,7 +28,7 @@ from collector.errors import ProtocolError, Unavailable
 from collector.query.adhoc import Limits, Sources, judge, newer_than, parse_since
 from collector.query.child import Child
 from collector.query.job import FORMATS, REASON, Verdict
-from collector.query.settings import QuerySettings
+from collector.query.settings import MAX_CONCURRENT, QuerySettings
 
 MAX_BODY_BYTES = 1 << 20
 MAX_WAITING = 8
@@ -70,7 +70,8 @@ class SqlDoor:
         self._snapshot = snapshot
         self._data = data
         self._turns = asyncio.Semaphore(settings.max_concurrent)
-        self._threads = ThreadPoolExecutor(settings.max_concurrent + MAX_WAITING, thread_name_prefix="query")
+        # One for good: processes end with the thread that started them (collector.machine.lifeline).
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT + MAX_WAITING, thread_name_prefix="query")
         self._present = 0
         self._is_stopping = False
 
@@ -78,7 +79,6 @@ class SqlDoor:
         """Other settings from the next question on; what runs goes on under those it began with."""
         if settings.max_concurrent != self._settings.max_concurrent:
             self._turns = asyncio.Semaphore(settings.max_concurrent)
-            self._threads = ThreadPoolExecutor(settings.max_concurrent + MAX_WAITING, thread_name_prefix="query")
         self._settings = settings
 
     def stop(self) -> None:
