@@ -16,6 +16,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ from tests.helpers.arguments import whole
 
 ROOT = Path(__file__).parents[2]
 LOOPED = "kill-9"  # the scenario that has loops and a seed
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 END_SECONDS = 60.0  # for a test to end its collector and unmount its disk, once it was told to stop
 
 
@@ -87,21 +89,39 @@ def judged(counts: Counter[str], failures: list[str], audits: int, must_audit: b
 
 def run(command: list[str], environ: dict[str, str], output: Any) -> int:
     """A command in a process group of its own; its exit code. Raises Ended, when nothing of the group runs any more."""
-    child = subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT if output else None,
-        start_new_session=True,
-    )  # fmt: skip
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with held():
+            child = subprocess.Popen(
+                command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )  # fmt: skip
         return child.wait()
     except Ended:
+        assert child
         child.send_signal(signal.SIGINT)  # to pytest alone: its fixtures end what they have started
         with contextlib.suppress(subprocess.TimeoutExpired, Ended):  # a second signal does not wait
             child.wait(END_SECONDS)
         raise
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        if child:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals that end us wait until this is over: a process that was just started would be nobody's."""
+    told: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: told.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise Ended(128 + told[0])
 
 
 def read_report(report: Path, stopped: bool) -> tuple[Counter[str], list[str]]:
@@ -167,7 +187,7 @@ def main() -> int:
     if args.list:
         print("\n".join(map(entry, scenarios)))
         return 0
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, ends)
     if args.loops:
         os.environ["COLLECTOR_KILL_LOOPS"] = str(args.loops)
@@ -183,7 +203,7 @@ def main() -> int:
                 break
     except Ended as told:  # between two of them
         ended = told.code
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if args.json:
         print(json.dumps(results))

@@ -150,7 +150,7 @@ class MiniUpstream:
 
     def counted(self) -> int:
         """How many occurrences the accepted events stand for."""
-        return sum(count_of(event) for event in self.received.events.values())
+        return sum(count_of(event) for event in list(self.received.events.values()))  # they may still come in
 
     def reported(self, reason: str | None = None) -> int:
         """Sum of the quantities in all client reports (of one reason)."""
@@ -162,7 +162,7 @@ class MiniUpstream:
             if reason in (None, entry["reason"])
         )
 
-    def wait_for(self, condition: Any, timeout_seconds: float = 10.0) -> bool:
+    def wait_for(self, condition: Any, timeout_seconds: float = 60.0) -> bool:
         """Wait until `condition()` is true after some request; the result of the last look."""
         with self._arrived:
             return bool(self._arrived.wait_for(condition, timeout_seconds))

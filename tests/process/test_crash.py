@@ -48,6 +48,11 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     return summary
 
 
+def acknowledgements(running: Collector) -> int:
+    """How often the front that runs now has answered 200."""
+    return int(running.status()["status"]["answers"].get("200", 0))
+
+
 def kill(running: Collector, victim: str) -> None:
     """kill -9 of the worker, the front or both at the same moment."""
     worker = running.status()["worker"]["pid"] if victim != "front" else None
@@ -72,8 +77,10 @@ def test_kill_9_of_front_and_worker_loses_nothing_and_doubles_nothing(tmp_path: 
     running = Collector(tmp_path, ISSUE_OFF).start()
     try:
         for loop in range(1, LOOPS + 1):
-            sending = load(running, tmp_path, seconds=chance.uniform(0.3, 0.9), rate=RATE)
-            time.sleep(chance.uniform(0.15, 1.0))
+            before = acknowledgements(running)
+            sending = load(running, tmp_path, seconds=chance.uniform(0.4, 1.0), rate=RATE)
+            wait_for(lambda before=before: acknowledgements(running) > before, what="the load")
+            time.sleep(chance.uniform(0.0, 0.8))
             victim = chance.choice(["worker", "front", "both"])
             kill(running, victim)
             finished(sending)

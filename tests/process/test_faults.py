@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -361,9 +360,9 @@ def test_sigterm_twice_leaves_at_once(running: Collector) -> None:
     os.kill(worker, signal.SIGSTOP)  # a worker that cannot finish
     assert running.process
     running.process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    wait_for(lambda: any('"stopping"' in line for line in running.log), what="the first one's word")
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(5) == 130
+    assert running.process.wait(60) == 130
     running.kill()
     running.start()
     audit(running, ids, restart=False)

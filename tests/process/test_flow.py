@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.audit import audit
-from tests.helpers.running import PROJECT, Collector, balanced, collector, envelope, error_event, wait_for
+from tests.helpers.running import PROJECT, Collector, balanced, collector, envelope, error_event, has_told_all, wait_for
 
 APP = """
 import sys, sentry_sdk
@@ -310,6 +310,6 @@ def test_an_upstream_that_is_down_costs_outbox_bytes_and_is_caught_up() -> None:
         kent = Kent(port)
         try:
             wait_for(lambda: sum(kent.counts()) == 12, 60, "catching up")
-            wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
+            wait_for(lambda: has_told_all(running), what="an empty outbox")
         finally:
             kent.close()

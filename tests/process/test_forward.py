@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.audit import audit
 from tests.helpers.mini_upstream import MiniUpstream, count_of
-from tests.helpers.running import PROJECT, Collector, envelope, error_event, wait_for
+from tests.helpers.running import PROJECT, Collector, envelope, error_event, has_told_all, wait_for
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def test_counts_upstream_are_exact_over_kills_of_worker_and_front(tmp_path: Path
             kill(running, front=turn % 3 == 2)
         assert wait_for(lambda: upstream.counted() >= len(sent), 60, "all occurrences upstream")
         audit(running, sent)
-        assert wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
+        assert wait_for(lambda: has_told_all(running), what="an empty outbox")
         assert upstream.counted() == len(sent) == 150
         assert upstream.received.complaints == []
         assert all(count_of(event) >= 1 for event in upstream.received.events.values())

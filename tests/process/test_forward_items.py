@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.mini_upstream import MiniUpstream
-from tests.helpers.running import PROJECT, Collector, wait_for
+from tests.helpers.running import PROJECT, Collector, has_told_all, wait_for
 
 UPSTREAM = '[upstream]\ndsn = "{dsn}"\nwindow = "1 s"\nbatch_linger = "0.2 s"\n'
 ROUNDS, CONTAINERS, RECORDS = 5, 12, 3
@@ -67,7 +67,7 @@ def both(running: Collector, turn: int, ids: list[str]) -> None:
 def logs_under_way(running: Collector, upstream: MiniUpstream, turn: int) -> None:
     """Logs only, and death while upstream has some of them and has not answered."""
     running.drained()
-    wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
+    wait_for(lambda: has_told_all(running), what="an empty outbox")
     upstream.behave("slow", seconds=1.0)
     before = upstream.posts
     for number in range(turn * CONTAINERS, (turn + 1) * CONTAINERS):
@@ -94,7 +94,7 @@ def test_logs_are_told_once_or_counted_and_check_ins_arrive_over_kills(tmp_path:
             kill_worker(running, pid)
             upstream.behave("ok")
             running.drained()
-            wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
+            wait_for(lambda: has_told_all(running), what="an empty outbox")
             running.stop()
             with contextlib.closing(sqlite3.connect(next(running.data.rglob("state.sqlite")))) as state:
                 totals = dict(state.execute("SELECT name, quantity FROM forward_counts").fetchall())

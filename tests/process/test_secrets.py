@@ -16,7 +16,7 @@ import zstandard
 
 from tests.helpers.corpus import templates
 from tests.helpers.mini_upstream import MiniUpstream
-from tests.helpers.running import PROJECT, Collector, balanced, wait_for
+from tests.helpers.running import PROJECT, Collector, balanced, has_told_all, wait_for
 
 SETTINGS = '[project.scrubbing]\nattachments = true\npreset = "{preset}"\n'
 TRACE, SPAN = "a1" * 16, "b2" * 8
@@ -194,7 +194,7 @@ def after(
         asked = running.command("query", "--format", "json", "SELECT * FROM events") + running.command(
             "query", "--format", "json", "SELECT * FROM items"
         )
-        wait_for(lambda: running.status()["outbox"]["records"] == 0, 30, "an empty outbox")
+        wait_for(lambda: has_told_all(running), what="an empty outbox")
         assert running.stop() == 0
         yield running, upstream, asked
 
