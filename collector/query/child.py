@@ -15,7 +15,7 @@ import collector
 from collector.errors import Unavailable
 from collector.query.job import GRACE_SECONDS, Job, Verdict, shown_bytes
 
-SPAWN_SECONDS = 15.0  # interpreter start, attach and loading, beside the time of the statement, on a busy machine
+SPAWN_SECONDS = 60.0  # interpreter start, attach and loading, beside the time of the statement, on a busy machine
 KILLED, CPU_LIMIT, ALARM = -9, -24, -14
 FILE_LIMIT = -25
 

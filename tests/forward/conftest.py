@@ -1,5 +1,6 @@
 """Fixtures of the forward tests."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,19 @@ from tests.forward.edge import Edge, FakeNet
 
 MakeEdge = Callable[..., Edge]
 Sending = Callable[..., Edge]
+
+
+@pytest.fixture(autouse=True)
+def unknown_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is called *.invalid; the machine's resolver, which may take its time, is not asked."""
+    resolve = socket.getaddrinfo
+
+    def answer(host: Any, *rest: Any, **named: Any) -> Any:
+        if str(host).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
 
 
 @pytest.fixture

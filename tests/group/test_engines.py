@@ -16,7 +16,7 @@ from collector.group.rules import BUILT_IN_SETS, StackRules, built_in_rules, bui
 from collector.group.stack import StackReader
 from collector.group.syntax import RuleError, parse_rules
 from collector.group.view import FrameData, FrameView
-from tests.group.events import many_examples
+from tests.group.events import examples, many_examples
 
 PATTERNS = {
     "function": ["foo", "f*", "*o", "b?r", "[fb]*", "{foo,bar}", "foo*bar", "**", "<unknown>", "a/**", "**/a", "É*"],
@@ -144,6 +144,7 @@ def test_the_same_stack_is_built_once_for_two_configurations_that_agree():
     assert one is other
 
 
+@examples
 @given(st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1, max_size=4))
 def test_merged_sets_keep_the_order_of_each(sets):
     sets = [[f"function:{letter} -app" for letter in letters] for letters in sets]

@@ -1,6 +1,5 @@
 """A program at a real terminal: a pty, keys in, what the screen was sent out."""
 
-import contextlib
 import fcntl
 import os
 import re
@@ -11,6 +10,8 @@ import subprocess
 import termios
 import time
 from pathlib import Path
+
+from tests.helpers.running import PATIENCE_SECONDS
 
 ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[=>78])")
 
@@ -49,7 +50,7 @@ class Terminal:
         """Send keys as they are; \\r is Enter, \\x03 Ctrl-C, \\t Tab."""
         os.write(self._ours, keys.encode())
 
-    def wait_for(self, text: str, seconds: float = 20.0) -> str:
+    def wait_for(self, text: str, seconds: float = PATIENCE_SECONDS) -> str:
         """What came since the last call up to and with `text`, without escape sequences."""
         deadline = time.monotonic() + seconds
         while text not in self.seen:
@@ -58,15 +59,7 @@ class Terminal:
         found, _, self.seen = self.seen.partition(text)
         return found + text
 
-    def insist(self, keys: str, text: str) -> str:
-        """Type the keys until the text comes: what they mean may not have begun yet."""
-        for _ in range(20):
-            self.type(keys)
-            with contextlib.suppress(AssertionError):
-                return self.wait_for(text, 1.0)
-        raise AssertionError(f"{keys!r} never made {text!r}; there was: {self.seen[-2000:]!r}")
-
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Its exit code."""
         while self._read(0.05):
             pass

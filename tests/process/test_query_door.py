@@ -13,7 +13,7 @@ import duckdb
 import nanoarrow
 import pytest
 
-from tests.helpers.running import PROJECT, Collector, collector, envelope, error_event, wait_for
+from tests.helpers.running import PATIENCE_SECONDS, PROJECT, Collector, collector, envelope, error_event, wait_for
 
 TOKEN = "correct-horse-battery-staple"
 CONFIG = PROJECT + f'\n[query]\ntoken = "{TOKEN}"\nmax_concurrent = 1\nmax_rows = 1000\ntimeout = "60 s"\n'
@@ -34,7 +34,7 @@ def running() -> Iterator[Collector]:
 def post(
     running: Collector, body: Any, token: str | None = TOKEN, method: str = "POST"
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(*running.address, timeout=30)
+    connection = http.client.HTTPConnection(*running.address, timeout=PATIENCE_SECONDS)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     connection.request(method, "/api/query/", data, headers)
