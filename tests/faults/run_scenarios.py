@@ -98,10 +98,10 @@ def run(command: list[str], environ: dict[str, str], output: Any) -> int:
             )  # fmt: skip
         return child.wait()
     except Ended:
-        assert child
-        child.send_signal(signal.SIGINT)  # to pytest alone: its fixtures end what they have started
-        with contextlib.suppress(subprocess.TimeoutExpired, Ended):  # a second signal does not wait
-            child.wait(END_SECONDS)
+        if child:
+            child.send_signal(signal.SIGINT)  # to pytest alone: its fixtures end what they have started
+            with contextlib.suppress(subprocess.TimeoutExpired, Ended):  # a second signal does not wait
+                child.wait(END_SECONDS)
         raise
     finally:
         if child:
