@@ -60,6 +60,19 @@ static void parse(char *text) {
     }
 }
 
+/* No signal reaches a thread that holds the lock: Python's handler writes to a pipe, and would come here once more. */
+static void enter(sigset_t *before) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    pthread_mutex_lock(&lock);
+}
+
+static void leave(const sigset_t *before) {
+    pthread_mutex_unlock(&lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 /* Under the lock: read FILE again when it changed. */
 static const char *refresh(void) {
     const char *file = getenv("DISK_FAULTS");
@@ -110,7 +123,8 @@ static const char *fault(const char *op, const char *path, int fd) {
     char target[4096], link[64];
     int saved = errno;
     const char *found = NULL;
-    pthread_mutex_lock(&lock);
+    sigset_t signals;
+    enter(&signals);
     const char *file = refresh();
     if (file && rule_count) {
         if (!path) {
@@ -130,7 +144,7 @@ static const char *fault(const char *op, const char *path, int fd) {
             }
         }
     }
-    pthread_mutex_unlock(&lock);
+    leave(&signals);
     errno = saved;
     return found;
 }
@@ -267,10 +281,11 @@ int openat64(int folder, const char *path, int flags, ...) {
 }
 
 static long long skew(void) {
-    pthread_mutex_lock(&lock);
+    sigset_t signals;
+    enter(&signals);
     refresh();
     long long now = skew_ns;
-    pthread_mutex_unlock(&lock);
+    leave(&signals);
     return now;
 }
 int clock_gettime(clockid_t which, struct timespec *at) {

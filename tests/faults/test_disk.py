@@ -1,13 +1,16 @@
 """The real command on a disk that fails on command: every call that matters, each way of failing, then the audit."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.shim import needs_gcc
+from tests.faults.shim import Shim, needs_gcc
 from tests.faults.victim import BULK, Victim
 from tests.helpers.running import wait_for
 
@@ -188,3 +191,26 @@ def test_clocks_that_jump_delete_nothing_and_count_everything(tmp_path: Path) ->
         assert years == [{"n": 2}]
     finally:
         victim.running.close()
+
+
+SIGNALLED = """
+import signal, socket, time
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    time.time()
+signal.setitimer(signal.ITIMER_REAL, 0)
+print("done")
+"""
+
+
+def test_a_signal_in_the_middle_of_a_call_does_not_halt_the_process(tmp_path: Path) -> None:
+    """The handler writes to a pipe: the shim meets itself."""
+    environ = {**os.environ, **Shim(tmp_path).environ}
+    command = [sys.executable, "-c", SIGNALLED]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "done\n"
