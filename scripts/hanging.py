@@ -38,7 +38,7 @@ def hanging(repeats: int) -> Result:
         with collector() as plain, collector(more + PROJECT) as waiting:
             turn(plain)
             turn(waiting)
-            wait_for(lambda: waiting.status()["outbox"]["last_error"], 20, "an upstream that hangs")
+            wait_for(lambda: waiting.status()["outbox"]["last_error"], what="an upstream that hangs")
             pairs = []
             for number in range(TURNS * repeats):  # who goes first changes
                 order = (plain, waiting) if number % 2 == 0 else (waiting, plain)

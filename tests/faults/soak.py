@@ -57,7 +57,7 @@ from tests.faults.stopping import Interrupted, Stopping
 from tests.helpers import proc
 from tests.helpers.arguments import above_zero
 from tests.helpers.mini_upstream import MiniUpstream, count_of
-from tests.helpers.running import Collector, wait_for
+from tests.helpers.running import PATIENCE_SECONDS, Collector, wait_for
 from tests.process.test_flow import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ class Mine(Collector):
         super().__init__(folder, config, environ, free_port())
         self.stopping = stopping
 
-    def start(self, seconds: float = 20.0) -> Collector:
+    def start(self, seconds: float = PATIENCE_SECONDS) -> Collector:
         """Start and wait for the DSN line."""
         with self.stopping.held():
             return super().start(seconds)
@@ -226,7 +226,7 @@ class Soak:
         self.running.close()
         if worker:
             with contextlib.suppress(AssertionError):
-                wait_for(lambda: not proc.is_alive(worker), 10, "the worker's end")
+                wait_for(lambda: not proc.is_alive(worker), what="the worker's end")
             if proc.is_alive(worker):
                 self.complaints.lines.append("the worker did not leave with its front")
                 os.kill(worker, signal.SIGKILL)

@@ -137,7 +137,7 @@ def test_an_engine_that_gives_up_after_a_failed_sync_is_opened_again_and_no_file
     aside = victim.running.drained()["quarantine"]["files"]
     for _ in range(3):
         victim.send(12, extra={"bulk": BULK})
-        wait_for(lambda: victim.running.status()["spool"]["records"] == 0, 20, "a released spool")
+        wait_for(lambda: victim.running.status()["spool"]["records"] == 0, what="a released spool")
     assert victim.fails("sync EIO 1 .duckdb.wal$") == {200}
     victim.heals()
     verdict = victim.audit()
@@ -147,10 +147,10 @@ def test_an_engine_that_gives_up_after_a_failed_sync_is_opened_again_and_no_file
 
 def test_a_disk_that_never_syncs_makes_health_red_and_reading_goes_on(victim: Victim) -> None:
     victim.fails("sync EIO 1+ /spool/")
-    wait_for(lambda: victim.running.get("/healthz")[0] == 503, 20, "a red health page")
+    wait_for(lambda: victim.running.get("/healthz")[0] == 503, what="a red health page")
     assert victim.running.query("SELECT count(*) > 0 AS some FROM events") == [{"some": True}]
     victim.heals()
-    wait_for(lambda: victim.running.get("/healthz")[0] == 200, 20, "a green health page")
+    wait_for(lambda: victim.running.get("/healthz")[0] == 200, what="a green health page")
     victim.audit()
 
 

@@ -57,7 +57,7 @@ def test_maximal_envelopes_in_little_memory_are_taken_or_refused_and_nobody_dies
     """Events of nearly the allowed size while both processes may only have 420 MB of data: no death, no loss."""
     running = Collector(tmp_path, ISSUE_OFF).start()
     try:
-        worker = wait_for(lambda: running.status()["worker"]["pid"], 20, "a worker")
+        worker = wait_for(lambda: running.status()["worker"]["pid"], what="a worker")
         assert running.process
         for pid in (running.process.pid, worker):
             resource.prlimit(pid, resource.RLIMIT_DATA, (420 * MEGABYTE, 420 * MEGABYTE))

@@ -35,7 +35,7 @@ def test_data_of_a_newer_collector_is_named_and_events_wait_for_the_right_one(tm
         right = set_format(running, 99)
         running.start()
         assert running.send(envelope(second))[0] == 200
-        wait_for(lambda: "newer collector" in " ".join(running.status()["problems"]), 20, "a problem that says it")
+        wait_for(lambda: "newer collector" in " ".join(running.status()["problems"]), what="a problem that says it")
         assert running.status()["ready"] is False
         assert running.get("/readyz")[0] == 503
         running.stop()

@@ -79,6 +79,6 @@ class Victim:
 
     def pause_worker(self) -> int:
         """SIGSTOP; its pid."""
-        pid = wait_for(lambda: self.running.status()["worker"]["pid"], 20, "a worker")
+        pid = wait_for(lambda: self.running.status()["worker"]["pid"], what="a worker")
         os.kill(pid, signal.SIGSTOP)
         return int(pid)

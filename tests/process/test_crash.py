@@ -22,7 +22,6 @@ from tests.helpers.running import Collector, balanced, wait_for
 LOOPS = int(os.environ.get("COLLECTOR_KILL_LOOPS", "15"))
 SEED = int(os.environ.get("COLLECTOR_KILL_SEED") or random.randrange(1, 10**9))
 LOOK_EVERY = 25  # loops between two audits of a long run
-READY_SECONDS = 20.0  # far beyond what a start takes; only there so that a hang ends the test
 DRAIN_SECONDS = 300.0
 RATE = 800.0 if LOOPS <= LOOK_EVERY else 0.0  # per second; a long run takes what it can get, and minutes to digest it
 ROOT = Path(__file__).parents[2]
@@ -85,7 +84,7 @@ def test_kill_9_of_front_and_worker_loses_nothing_and_doubles_nothing(tmp_path: 
             kill(running, victim)
             finished(sending)
             if victim != "worker":
-                running.start(READY_SECONDS)
+                running.start()
             if loop % LOOK_EVERY == 0 or loop == LOOPS:
                 verdict = audit(running, acknowledged(tmp_path), restart=loop == LOOPS, seconds=DRAIN_SECONDS)
                 print(f"after {loop} kills: {verdict}", flush=True)

@@ -144,7 +144,7 @@ def test_a_process_that_dies_of_opening_a_file_takes_nobody_along(tmp_path: Path
         victim.running.kill()
         victim.shim.set("write KILL 1 .duckdb$")
         victim.running.start()
-        wait_for(victim.shim.fired, 20, "a death at the opening")
+        wait_for(victim.shim.fired, what="a death at the opening")
         victim.shim.set()
         victim.send(2)
         verdict = victim.audit(restart=True)
@@ -185,7 +185,7 @@ def test_beyond_its_bytes_the_oldest_events_go_and_each_is_counted_as_evicted(tm
             ids.extend(send(running, 5, extra={"blob": os.urandom(30_000).hex()}))
             return int(running.status()["store"]["evicted"])
 
-        wait_for(evicted, 60, "an eviction")
+        wait_for(evicted, what="an eviction")
         verdict = audit(running, ids, restart=False)
         assert verdict.counted == verdict.status["store"]["evicted"] > 0
         assert verdict.ledger["dropped"] == {}
@@ -271,12 +271,12 @@ def test_an_upstream_that_redirects_to_this_machine_is_not_followed(tmp_path: Pa
         running = Collector(tmp_path, PROJECT + f'[upstream]\ndsn = "{upstream.dsn}"\nwindow = "1 s"\n').start()
         try:
             ids = send(running, 5)
-            said = wait_for(lambda: running.status()["outbox"]["last_error"], 20, "a sentence about upstream")
+            said = wait_for(lambda: running.status()["outbox"]["last_error"], what="a sentence about upstream")
             assert "redirects are not followed" in said
             audit(running, ids)
             assert inner.connections == 0
             upstream.behave("ok")
-            wait_for(lambda: upstream.counted() == 5, 60, "all of it upstream")
+            wait_for(lambda: upstream.counted() == 5, what="all of it upstream")
         finally:
             running.close()
 
@@ -318,7 +318,7 @@ def test_a_full_disk_refuses_before_it_loses_and_recovers_by_itself(small_disk: 
         assert acked
         assert running.status()["ledger"]["received"] >= len(acked)
         subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk / "data")], check=True)
-        wait_for(lambda: running.send(envelope(error_event("after", "AfterError")))[0] == 200, 30, "room again")
+        wait_for(lambda: running.send(envelope(error_event("after", "AfterError")))[0] == 200, what="room again")
         audit(running, acked, restart=False)
     finally:
         running.close()
@@ -346,7 +346,7 @@ def test_sigterm_beside_8_busy_connections_ends_with_0_and_keeps_what_was_acknow
     running: Collector, tmp_path: Path
 ) -> None:
     sending = load(running, tmp_path, seconds=1.5, rate=400)
-    wait_for(lambda: running.status()["ledger"]["received"] > 50, 30, "a load")
+    wait_for(lambda: running.status()["ledger"]["received"] > 50, what="a load")
     assert running.stop() == 0
     sending.communicate(timeout=60)
     running.start()

@@ -143,7 +143,7 @@ class TestRealSdk:
         event = error_event()
         assert running.send(envelope(event))[0] == 200
         sql = f"SELECT count(*) AS n FROM events WHERE event_id = '{event['event_id']}'"
-        wait_for(lambda: running.query(sql)[0]["n"] == 1, 20)
+        wait_for(lambda: running.query(sql)[0]["n"] == 1)
 
     def test_the_same_event_twice_is_stored_once_and_counted(self, running: Collector) -> None:
         event = error_event()
@@ -247,7 +247,7 @@ class Kent:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda: self.get("/api/eventlist/") is not None, 20, "kent")
+        wait_for(lambda: self.get("/api/eventlist/") is not None, what="kent")
 
     def get(self, path: str) -> Any:
         try:
@@ -286,10 +286,10 @@ def test_upstream_gets_the_first_event_at_once_and_then_a_summary_per_window() -
     try:
         with collector(PROJECT + f'[upstream]\ndsn = "http://abc@127.0.0.1:{port}/1"\nwindow = "2 s"\n') as running:
             running.send(envelope(error_event("first", "OneError")))
-            wait_for(lambda: kent.counts() == [1], 20, "the first event upstream")
+            wait_for(lambda: kent.counts() == [1], what="the first event upstream")
             for number in range(9):
                 running.send(envelope(error_event(f"again {number}", "OneError")))
-            wait_for(lambda: sum(kent.counts()) == 10, 30, "counts that add up")
+            wait_for(lambda: sum(kent.counts()) == 10, what="counts that add up")
             assert len(kent.counts()) < 10
             assert running.drained()["outbox"]["records"] == 0
     finally:
@@ -304,12 +304,12 @@ def test_an_upstream_that_is_down_costs_outbox_bytes_and_is_caught_up() -> None:
         for number in range(12):
             assert running.send(envelope(error_event("down", f"Error{number % 3}")))[0] == 200
         running.drained()
-        wait_for(lambda: running.status()["outbox"]["records"] >= 3, 20, "a waiting outbox")
+        wait_for(lambda: running.status()["outbox"]["records"] >= 3, what="a waiting outbox")
         assert running.status()["ledger"]["stored"] == 12
         time.sleep(1.5)
         kent = Kent(port)
         try:
-            wait_for(lambda: sum(kent.counts()) == 12, 60, "catching up")
+            wait_for(lambda: sum(kent.counts()) == 12, what="catching up")
             wait_for(lambda: has_told_all(running), what="an empty outbox")
         finally:
             kent.close()

@@ -44,7 +44,7 @@ def test_counts_upstream_are_exact_over_kills_of_worker_and_front(tmp_path: Path
                 sent.append(send(running, len(sent)))
             time.sleep(pick.uniform(0.0, 1.5))  # the moment of death is the point of this test
             kill(running, front=turn % 3 == 2)
-        assert wait_for(lambda: upstream.counted() >= len(sent), 60, "all occurrences upstream")
+        assert wait_for(lambda: upstream.counted() >= len(sent), what="all occurrences upstream")
         audit(running, sent)
         assert wait_for(lambda: has_told_all(running), what="an empty outbox")
         assert upstream.counted() == len(sent) == 150
@@ -58,9 +58,9 @@ def kill(running: Collector, front: bool) -> None:
         running.kill()
         running.start()
         return
-    old = wait_for(lambda: running.status()["worker"]["pid"], 20, "a worker")
+    old = wait_for(lambda: running.status()["worker"]["pid"], what="a worker")
     os.kill(old, signal.SIGKILL)
-    wait_for(lambda: running.status()["worker"]["pid"] not in (None, old), 20, "another worker")
+    wait_for(lambda: running.status()["worker"]["pid"] not in (None, old), what="another worker")
 
 
 @pytest.mark.process
@@ -72,6 +72,6 @@ def test_hanging_upstream_is_named_delays_nothing_and_the_collector_stops_in_tim
         sent = [send(running, number, issues=20) for number in range(60)]
         verdict = audit(running, sent, restart=False)
         assert verdict.ledger["stored"] == 60
-        named = wait_for(lambda: running.status()["outbox"]["last_error"], 15, "a sentence about upstream")
+        named = wait_for(lambda: running.status()["outbox"]["last_error"], what="a sentence about upstream")
         assert "did not answer" in named or "did not finish" in named
         assert running.stop() == 0

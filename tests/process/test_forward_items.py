@@ -48,7 +48,7 @@ def told(upstream: MiniUpstream) -> tuple[Counter[str], set[str]]:
 def kill_worker(running: Collector, pid: int) -> None:
     """The front starts another one."""
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: running.status()["worker"]["pid"] not in (None, pid), 20, "another worker")
+    wait_for(lambda: running.status()["worker"]["pid"] not in (None, pid), what="another worker")
 
 
 def kill_all(running: Collector, _: int) -> None:
@@ -72,7 +72,7 @@ def logs_under_way(running: Collector, upstream: MiniUpstream, turn: int) -> Non
     before = upstream.posts
     for number in range(turn * CONTAINERS, (turn + 1) * CONTAINERS):
         assert running.send(logs(number * RECORDS))[0] == 200
-    wait_for(lambda: upstream.posts > before, 20, "a request under way")
+    wait_for(lambda: upstream.posts > before, what="a request under way")
 
 
 @pytest.mark.process
@@ -86,10 +86,10 @@ def test_logs_are_told_once_or_counted_and_check_ins_arrive_over_kills(tmp_path:
         running = Collector(tmp_path, PROJECT + UPSTREAM.format(dsn=upstream.dsn)).start()
         try:
             for turn, kill in enumerate((kill_worker, kill_all, kill_worker, kill_all)):
-                pid = wait_for(lambda: running.status()["worker"]["pid"], 20, "a worker")
+                pid = wait_for(lambda: running.status()["worker"]["pid"], what="a worker")
                 both(running, turn, ids)
                 kill(running, pid)
-            pid = wait_for(lambda: running.status()["worker"]["pid"], 20, "a worker")
+            pid = wait_for(lambda: running.status()["worker"]["pid"], what="a worker")
             logs_under_way(running, upstream, ROUNDS - 1)
             kill_worker(running, pid)
             upstream.behave("ok")

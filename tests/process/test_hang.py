@@ -32,7 +32,7 @@ def test_a_worker_that_hangs_is_ended_and_replaced(running: Collector) -> None:
     os.kill(hung, signal.SIGSTOP)
     events = [error_event(f"{number}") for number in range(5)]
     assert [running.send(envelope(event))[0] for event in events] == [200] * 5
-    wait_for(lambda: running.get("/healthz")[0] == 503, 40, "a red health page")
+    wait_for(lambda: running.get("/healthz")[0] == 503, what="a red health page")
     wait_for(lambda: running.status()["worker"]["pid"] not in (None, hung), 120, "another worker")
     verdict = audit(running, [event["event_id"] for event in events])
     assert verdict.ledger["stored"] == 5
@@ -84,7 +84,7 @@ def test_dropped_never_goes_back_while_refusals_travel_to_the_worker(running: Co
         assert balanced(ledger)
         return len(seen) > 3
 
-    wait_for(told, 60)
+    wait_for(told)
     os.kill(worker, signal.SIGCONT)
     final = running.drained()["ledger"]
     assert seen == sorted(seen)

@@ -88,7 +88,7 @@ def metric(one: Collector, line: str) -> bool:
 
 
 def kill_worker(one: Collector) -> None:
-    old = wait_for(lambda: one.status()["worker"]["pid"], 20, "a worker")
+    old = wait_for(lambda: one.status()["worker"]["pid"], what="a worker")
     os.kill(old, signal.SIGKILL)
 
 
@@ -117,10 +117,10 @@ def test_counts_are_exact_from_edge_over_hub_to_upstream_with_kills_of_both(tmp_
             else:
                 turn.kill()
                 turn.start()
-        assert wait_for(lambda: upstream.state()["counted"] >= sent, 60, "all occurrences upstream")
-        assert wait_for(lambda: metric(edge, "collector_outbox_records 0"), 30, "an empty outbox")
+        assert wait_for(lambda: upstream.state()["counted"] >= sent, what="all occurrences upstream")
+        assert wait_for(lambda: metric(edge, "collector_outbox_records 0"), what="an empty outbox")
         state = wait_for(
-            lambda: (now := upstream.state())["reported"] + now["events"] >= sent and now, 30, "reports of the rest"
+            lambda: (now := upstream.state())["reported"] + now["events"] >= sent and now, what="reports of the rest"
         )
         assert (state["counted"], state["complaints"]) == (sent, [])  # ids that came before are not counted again
         assert state["reported"] == sent - state["events"]
@@ -136,14 +136,14 @@ def test_counts_are_exact_from_edge_over_hub_to_upstream_with_kills_of_both(tmp_
 @pytest.mark.process
 def test_a_wrong_token_and_an_unknown_project_are_named_on_both_sides_and_block_nothing(tmp_path: Path) -> None:
     """1. An edge with a wrong token sends. 2. It gets the right one, and a project that the hub does not know. Result:
-    both sides name the trouble within 10 s; events wait at the edge; the known project's arrive."""
+    both sides name the trouble; events wait at the edge; the known project's arrive."""
     port = free_port()
     hub, edge = hub_at(tmp_path / "hub", port), edge_of(tmp_path / "edge", port, "wrong-token-0123456789")
     with all_closed(edge, hub):
         hub.start()
         edge.start()
         send(edge, 1)
-        wait_for(lambda: "401, unknown edge token" in problems(edge), 10, "the edge's sentence")
+        wait_for(lambda: "401, unknown edge token" in problems(edge), what="the edge's sentence")
         assert hub.status()["hub"]["edges"]["unknown"]["refused"]["hub_token"] >= 1
         assert edge.status()["outbox"]["records"] >= 1
         assert edge.stop() == 0
@@ -154,9 +154,10 @@ def test_a_wrong_token_and_an_unknown_project_are_named_on_both_sides_and_block_
             assert edge.send(envelope(error_event()), stranger, "/api/43/envelope/")[0] == 200
             send(edge, 2, kinds=1)
             wait_for(
-                lambda: metric(hub, 'collector_hub_occurrences_total{edge="berlin"} 2'), 20, "both events of project 42"
+                lambda: metric(hub, 'collector_hub_occurrences_total{edge="berlin"} 2'),
+                what="both events of project 42",
             )
-            wait_for(lambda: "there is no project 43" in problems(edge), 10, "the project named")
+            wait_for(lambda: "there is no project 43" in problems(edge), what="the project named")
             status = hub.status()
             assert status["hub"]["edges"]["berlin"]["refused"]["hub_project"] >= 1
             assert edge.status()["outbox"]["records"] == 1

@@ -24,6 +24,6 @@ def test_digested_files_leave_a_full_spool_before_the_next_checkpoint() -> None:
             acked.extend([event["event_id"]] * (code == 200))
             return code
 
-        wait_for(lambda: answer(noise=noise) == 429, 60.0, "the spool to fill")
-        wait_for(lambda: answer() == 200, 40.0, "room")
+        wait_for(lambda: answer(noise=noise) == 429, what="the spool to fill")
+        wait_for(lambda: answer() == 200, what="room")
         audit(running, acked)

@@ -25,17 +25,19 @@ def test_resolved_upstream_becomes_resolved_here_and_the_other_way_round(tmp_pat
                 api.events[event["event_id"]] = f"10{number}"
                 api.issues[f"10{number}"] = "unresolved"
                 assert running.send(envelope(event))[0] == 200
-                wait_for(lambda number=number: len(upstream.received.events) == number, 20, "the event upstream")  # type: ignore[misc]
-            wait_for(lambda: b"collector_sync_linked_issues 2" in running.get("/metrics")[1], 40, "both found upstream")
+                wait_for(lambda number=number: len(upstream.received.events) == number, what="the event upstream")  # type: ignore[misc]
+            wait_for(
+                lambda: b"collector_sync_linked_issues 2" in running.get("/metrics")[1], what="both found upstream"
+            )
             api.issues["101"] = "resolved"
             assert running.command("issues", "resolve", "SHOP-2") == "SHOP-2  unresolved -> resolved\n"
-            wait_for(lambda: api.issues["102"] == "resolved", 20, "the second resolved upstream")
-            wait_for(lambda: statuses(running) == ["resolved", "resolved"], 20, "the first resolved here")
+            wait_for(lambda: api.issues["102"] == "resolved", what="the second resolved upstream")
+            wait_for(lambda: statuses(running) == ["resolved", "resolved"], what="the first resolved here")
             assert running.send(envelope(error_event(kind="FirstError")))[0] == 200
-            wait_for(lambda: api.issues["101"] == "unresolved", 20, "the first open again upstream")
+            wait_for(lambda: api.issues["101"] == "unresolved", what="the first open again upstream")
             assert statuses(running) == ["unresolved", "resolved"]
             api.fail(401)
-            wait_for(lambda: b"does not know the token" in running.get("/healthz")[1], 10, "the token named")
+            wait_for(lambda: b"does not know the token" in running.get("/healthz")[1], what="the token named")
             assert running.status()["sync"]["state"] == "backing_off"
             assert "2 issues have a counterpart at" in running.get("/")[1].decode()
         finally:
